@@ -1,16 +1,16 @@
-"""The common style of all charts: size, inks, dashes, axes and legend."""
+"""The common style of all charts: size, inks, dashes, axes and legend.
+
+Who draws imports matplotlib, as late as possible: that takes half a second, and `harness gate` draws nothing.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from harness.formatting import visible
 from harness.results.histogram import Histogram
@@ -18,6 +18,10 @@ from harness.results.restart_cost import RestartCost
 
 from .svg import INKS
 from .text import duration
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH_IN, HEIGHT_IN = 12.0, 4.2
 POINTS = 160
@@ -134,6 +138,8 @@ def new_figure(
 
     left, right: edges of the axes, as shares of the width. labelled: whether the x axis has a label.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(WIDTH_IN, height_in))
     axes = figure.add_subplot()
     bottom_in = 0.63 if labelled else 0.38
@@ -156,6 +162,8 @@ def remove_frame(axes: Axes) -> None:
 
 def log_scale(axes: Axes, values_ms: Iterable[float]) -> None:
     """A logarithmic y axis of durations that includes the values, with four to eight labelled ticks."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     positive = [value for value in values_ms if value > 0] or [1.0]
     low, high = min(positive) / 1.25, max(positive) * 1.25
     axes.set_yscale("log")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from harness.reports.chart_style import (
     DASHES,
@@ -35,6 +34,9 @@ from harness.results.histogram import Histogram
 
 from .svg import INKS, inline_svg
 from .text import counted, duration
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _NINES = (
     (0, "0%"),
@@ -275,6 +277,8 @@ def traffic(
 
     seconds: by epoch second. span, marks: as for `over_time`.
     """
+    from matplotlib.ticker import MaxNLocator
+
     width = bin_width_s(*span)
     bins = _traffic_bins(seconds, span, width)
     places = np.array(sorted(bins))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 
 from harness.reports.chart_style import (
     DASHES,
@@ -28,6 +28,9 @@ from harness.results.histogram import BUCKETS, BUCKETS_PER_DECADE, EDGES_MS, LOW
 
 from .svg import INKS, inline_svg
 from .text import count, counted, duration
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LEAST_ROWS, MOST_ROWS = 18, 72
 """Rows of cells; more values get more rows."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-
 from harness.gate.comparison import Comparison
 from harness.gate.console import format_change
 from harness.reports.chart_style import DASHES, LABEL_PT, Chart, LegendEntry, new_figure
@@ -32,6 +30,8 @@ class PairedCourse:
 
 def pair_chart(course: PairedCourse, name: str) -> Chart:
     """The chart of one metric. name: prefix that makes its ids unique in the page."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     comparison, effect = course.comparison, course.comparison.smallest_effect or 0.0
     figure, axes = new_figure(labelled=True, height_in=3.2)
     places = list(range(1, len(course.changes) + 1))

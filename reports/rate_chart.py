@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from harness.reports.chart_style import (
     DASHES,
@@ -23,6 +22,9 @@ from harness.reports.chart_style import (
 
 from .svg import INKS, inline_svg
 from .text import duration, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ def _medians(values: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 
 def _rate_axis(axes: Axes, rates: Sequence[float]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     low, high = min(rates) / 1.1, max(rates) * 1.1
     axes.set_xscale("log")
     axes.set_xlim(low, high)

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
-from matplotlib.ticker import MaxNLocator
-
 from harness.reports.chart_style import (
     DASHES,
     LABEL_PT,
@@ -83,6 +81,8 @@ def _chart(
     *,
     counts: bool,
 ) -> Chart:
+    from matplotlib.ticker import MaxNLocator
+
     width = bin_width_s(*span)
     largest = sorted(lines, key=lambda labels: (-max(lines[labels].values()), labels))
     shown = sorted(largest[:LINES])

@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-import matplotlib as mpl
 from markupsafe import Markup
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INKS = {
     "ink": "#010001",
@@ -51,6 +52,8 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
 
     name: prefix that makes its ids unique in the page. label: text alternative of the picture.
     """
+    import matplotlib as mpl
+
     written = io.BytesIO()
     settings: Any = {
         "svg.fonttype": "none",

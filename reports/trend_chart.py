@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from typing import TYPE_CHECKING
 
 from harness.gate.history import HistoryEntry
 from harness.gate.trend import MetricTrend
@@ -14,6 +12,9 @@ from harness.reports.chart_style import DASHES, LABEL_PT, Chart, LegendEntry, dr
 from .objectives_section import value_text
 from .svg import INKS, inline_svg
 from .text import NOTHING, counted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MOST_LABELS = 10
 _SHORT = 8  # characters of a commit, as git shows it
@@ -81,6 +82,8 @@ def short_commit(entry: HistoryEntry) -> str:
 
 
 def _axes(axes: Axes, trend: MetricTrend, entries: Sequence[HistoryEntry]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     axes.set_xlim(-0.7, len(entries) - 0.3)
     step = max(1, -(-len(entries) // _MOST_LABELS))
     ticks = range(0, len(entries), step)

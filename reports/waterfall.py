@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from typing import TYPE_CHECKING
 
 from harness.reports.chart_style import LABEL_PT, Chart, LegendEntry, drawn_text, new_figure
 from harness.reports.trace_link import trace_link
@@ -14,6 +12,9 @@ from harness.results.records import StreamRecord
 
 from .svg import INKS, inline_svg
 from .text import NOTHING, bounded, count, duration, visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _PHASES = (
     ("waiting", "soft", "bar", "waiting in the harness, due but not sent"),
@@ -72,6 +73,8 @@ def waterfall(
 
     trace_url: the template of the address to which trace ids link.
     """
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     figure, axes = new_figure(left=0.12, height_in=0.95 + 0.36 * len(rows), labelled=True)
     longest = max(row.duration_ms or 0.0 for row in rows)
     for place, row in enumerate(rows):

@@ -15,7 +15,10 @@ from xdist.scheduler import LoadScopeScheduling
 from tests import forked_process
 
 #: A property is not judged by the time that an example takes: on a busy machine it may take any.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+#: Forty examples, of which the tests that need more of them say so.
+settings.register_profile(
+    "untimed", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("untimed")
 #: `make test-exhaustive`: all examples of the properties that have fewer in `make test`.
 settings.register_profile("exhaustive", settings.get_profile("untimed"), max_examples=3000)

@@ -30,6 +30,8 @@ FORK_SERVER.set_forkserver_preload(
         "harness.reference.server",
         "harness.reports.html",
         "harness.suite.pytest_plugin",
+        "matplotlib.backends.backend_svg",
+        "matplotlib.ticker",
         "pytest",
         "tests.conformance.raw_server",
         "tests.forked_process",

@@ -6,6 +6,7 @@ import ast
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -14,7 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST_FILE = 450
 
 
-def modules() -> Iterator[tuple[Path, ast.Module]]:
+@cache
+def modules() -> list[tuple[Path, ast.Module]]:
+    return list(_modules())
+
+
+def _modules() -> Iterator[tuple[Path, ast.Module]]:
     for top in ("harness", "conformance", "locustfiles", "reports"):
         for path in sorted((ROOT / top).rglob("*.py")):
             yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))

@@ -174,10 +174,10 @@ def test_equal_servers_are_hardly_ever_worse(recorded):
     rng = np.random.default_rng(9)
     pool = [recorded(seed, math.exp(rng.normal(0, 0.03)), seconds=6) for seed in range(40)]
     verdicts = []
-    for _ in range(100):
+    for _ in range(50):
         chosen = [pool[place] for place in rng.permutation(40)[:12]]
         verdicts.append(p50(chosen[:3], chosen[3:]).verdict)
-    assert verdicts.count("worse") <= 5
+    assert verdicts.count("worse") <= 3
 
 
 def test_the_smallest_effect_is_of_both_kinds(recorded):

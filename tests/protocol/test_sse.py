@@ -367,8 +367,8 @@ class TestCost:
             decode(pieces)
             return time.process_time() - start
 
-        small = min(seconds(1 << 17) for _ in range(3))
-        large = min(seconds(1 << 20) for _ in range(2))
+        small = min(seconds(1 << 16) for _ in range(3))
+        large = min(seconds(1 << 19) for _ in range(2))
         assert large < 20 * small + 0.05
 
 

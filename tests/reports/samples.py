@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +226,27 @@ def write_violations(writer: ResultsWriter, text: str = "Result: 42") -> None:
     )
 
 
+def made_once(make: Callable[..., Path]) -> Callable[..., Path]:
+    """Copy the file that it made for the same arguments before."""
+    made: dict[str, bytes] = {}
+
+    @wraps(make)
+    def copied(path: Path, *arguments: Any, **named: Any) -> Path:
+        key = repr((arguments, named))
+        if path.exists():
+            return make(path, *arguments, **named)
+        if key in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(made[key])
+        else:
+            make(path, *arguments, **named)
+            made[key] = path.read_bytes()
+        return path
+
+    return copied
+
+
+@made_once
 def full(path: Path, **manifest: Any) -> Path:
     """A load and a conformance suite without any failure."""
     with ResultsWriter(path) as writer:
@@ -233,6 +256,7 @@ def full(path: Path, **manifest: Any) -> Path:
     return path
 
 
+@made_once
 def failing(path: Path, text: str = "Result: 42") -> Path:
     """An interrupted load and a suite with failures of all kinds. text: what the server sends wherever it can."""
     with ResultsWriter(path) as writer:
@@ -251,6 +275,7 @@ def failing(path: Path, text: str = "Result: 42") -> Path:
     return path
 
 
+@made_once
 def load_only(path: Path) -> Path:
     """A load without a conformance suite."""
     with ResultsWriter(path) as writer:
@@ -259,6 +284,7 @@ def load_only(path: Path) -> Path:
     return path
 
 
+@made_once
 def conformance_only(path: Path) -> Path:
     """A conformance suite without a load, and without objectives."""
     with ResultsWriter(path) as writer:

@@ -377,7 +377,7 @@ def test_a_large_test_keeps_a_sample_of_its_rows_and_says_of_how_many(path):
 
 def test_every_row_of_a_file_is_as_likely_to_stay(path):
     times = Counter()
-    for number in range(200):
+    for number in range(100):
         file = path.with_name(f"{number}.sqlite")
         with ResultsWriter(file, keep_streams=4) as writer:
             for row in range(16):
@@ -385,9 +385,9 @@ def test_every_row_of_a_file_is_as_likely_to_stay(path):
                 if row % 5 == 0:
                     writer.commit()
         times.update(row.intended_ns for row in streams_of(file))
-    assert sum(times.values()) == 800
-    # Expected 50 each; the standard deviation is sqrt(200 * 1/4 * 3/4) = 6.1.
-    assert all(abs(times[row] - 50) < 5.5 * 6.1 for row in range(16))
+    assert sum(times.values()) == 400
+    # Expected 25 each; the standard deviation is sqrt(100 * 1/4 * 3/4) = 4.3.
+    assert all(abs(times[row] - 25) < 5.5 * 4.3 for row in range(16))
 
 
 def test_a_sample_goes_on_where_an_earlier_writer_ended_and_zero_keeps_none(path):

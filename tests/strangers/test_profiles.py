@@ -232,8 +232,8 @@ READ: dict[str, Callable[[], bytes]] = {
         b"data: " + json.dumps({"type": HOSTILE, "content": HOSTILE}).encode() + b"\n\n"
     ),
     "3,000 unknown types": lambda: b"".join(b'data: {"type":"t%d"}\n\n' % number for number in range(3000)),
-    "40,000 tokens of 200 characters": lambda: (
-        b'data: {"type":"token","content":"%s"}\n\n' % (b"a" * 200) * 40_000
+    "10,000 tokens of 800 characters": lambda: (
+        b'data: {"type":"token","content":"%s"}\n\n' % (b"a" * 800) * 10_000
     ),
     "3,000 events that are no JSON": lambda: b"data: {\n\n" * 3000,
     "200,000 gzip members": lambda: ANSWER + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"") * 200_000,

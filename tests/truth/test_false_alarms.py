@@ -28,7 +28,7 @@ def test_a_steady_server_is_never_worse_than_itself_and_always_than_its_slowed_s
 
 
 def test_a_trial_is_the_same_again() -> None:
-    plan = Plan("", 20, 3, 2)
+    plan = Plan("", 20, 3, 1)
     first, second = (trial(plan, 7, Server()) for _ in range(2))
     assert {slow: tally.objectives for slow, tally in first.items()} == {
         slow: tally.objectives for slow, tally in second.items()

@@ -166,7 +166,7 @@ _LF_TOKEN = b'id: 1717000000000-0\ndata: {"type":"token","content":"w"}\n\n'
 _DONE = b'id: 1717000000009-0\ndata: {"type":"done","runId":"r"}\n\n'
 
 
-@settings(max_examples=max(300, settings().max_examples), deadline=None)
+@settings(max_examples=max(120, settings().max_examples), deadline=None)
 @given(
     streams(),
     st.lists(st.integers(0, 400), max_size=8),

@@ -123,13 +123,13 @@ _PLACES = st.lists(st.integers(0, 900), max_size=6)
 _ENDINGS = st.sampled_from([Ending.COMPLETE, Ending.COMPLETE, Ending.CUT, Ending.TRUNCATED])
 
 
-@settings(max_examples=max(200, settings().max_examples), deadline=None)
+@settings(max_examples=max(80, settings().max_examples), deadline=None)
 @given(plain_bodies(CHAT_DATA), _PLACES, _ENDINGS)
 def test_it_agrees_on_openai_chunks(body: bytes, places: list[int], ending: Ending) -> None:
     assert_agrees(of_body("openai-chat", body, places, ending))
 
 
-@settings(max_examples=max(100, settings().max_examples), deadline=None)
+@settings(max_examples=max(40, settings().max_examples), deadline=None)
 @given(plain_bodies(AGUI_DATA), _PLACES, _ENDINGS)
 def test_it_agrees_on_ag_ui_events(body: bytes, places: list[int], ending: Ending) -> None:
     assert_agrees(of_body("ag-ui", body, places, ending))
@@ -155,7 +155,7 @@ AGNO = st.one_of(
 )
 
 
-@settings(max_examples=max(100, settings().max_examples), deadline=None)
+@settings(max_examples=max(40, settings().max_examples), deadline=None)
 @given(st.lists(AGNO, max_size=8), _PLACES, _ENDINGS, st.booleans())
 def test_it_agrees_on_ids_in_the_data(
     frames: list[str], places: list[int], ending: Ending, in_order: bool
@@ -220,7 +220,7 @@ def test_regular_streams_are_regular_and_few_events_are_read(
     assert isinstance(run._response._decoder, ProfileDecoder)
 
 
-@settings(max_examples=max(100, settings().max_examples), deadline=None)
+@settings(max_examples=max(40, settings().max_examples), deadline=None)
 @given(st.lists(AGUI_DATA, max_size=8), _PLACES, _ENDINGS)
 def test_it_agrees_on_what_is_opened_and_closed(datas: list[str], places: list[int], ending: Ending) -> None:
     """Runs that start as AG-UI's do, so that many are regular up to what they open and close."""

@@ -30,7 +30,7 @@ _EXPECTATIONS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=max(settings().max_examples, 300))
+@settings(deadline=None, max_examples=max(settings().max_examples, 100))
 @given(st.lists(_STREAMS, min_size=2, max_size=4), _STREAMS | st.none(), _EXPECTATIONS)
 def test_any_streams_can_be_compared(
     parts: list[Exchange], whole: Exchange | None, expect: Expectations

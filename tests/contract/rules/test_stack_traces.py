@@ -127,7 +127,7 @@ def test_a_serialized_exception(value: dict[str, Any], is_trace: bool) -> None:
 @pytest.mark.parametrize("piece", ["at ", "at a.", "  at a", '"', 'File "', "#1 ", "a.js:1", "(", "at a ("])
 def test_a_long_text_takes_no_long_time(piece: str) -> None:
     started_s = time.process_time()
-    stack_trace({"message": piece * (200_000 // len(piece))})
+    stack_trace({"message": piece * (100_000 // len(piece))})
     assert time.process_time() - started_s < 5
 
 
