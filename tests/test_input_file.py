@@ -125,6 +125,16 @@ def _write_until_closed(writing: int) -> None:
         os.close(writing)
 
 
+def test_an_open_pipe_with_more_than_that_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.input_file.PIPE_TIMEOUT_S", 0.1)
+    reading, writing = os.pipe()
+    os.write(writing, b"x" * 6)
+    with pytest.raises(SettingsError, match="it is larger than"):
+        read_text(Path(f"/dev/fd/{reading}"), "the list", 5, piped=True)
+    os.close(reading)
+    os.close(writing)
+
+
 def test_an_open_pipe_that_no_one_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.input_file.PIPE_TIMEOUT_S", 0.1)
     reading, writing = os.pipe()

@@ -12,7 +12,6 @@ from harness.config.parsing import LONGEST_S
 from harness.input_file import TRACE_BYTES, read_text
 
 _LINE = re.compile(r"[^\n]+")
-_LINE_CHARS = 1000  # a number in the first column ends before
 _MAX_TIME_S = LONGEST_S  # a larger number is probably a Unix timestamp
 
 
@@ -35,7 +34,7 @@ def _arrival_times(file: str, _changed_ns: int, _size: int) -> array[float]:
     times_s = array("d")
     text = read_text(Path(file), "the trace", TRACE_BYTES)
     for number, line in _lines(text):
-        column = line[:_LINE_CHARS].partition(",")[0].strip().strip('"')
+        column = line.partition(",")[0].strip().strip('"')
         if not line.strip() or (number == 1 and column and not re.search(r"[0-9]", column)):
             continue
         try:

@@ -542,6 +542,7 @@ def test_journeys_that_are_wrong(given: list[str], message: str) -> None:
         ("\n 0.5 \r\n\n3", [0.5, 3]),
         ("\ufeffarrival,user\n0.25,ann\n0.5,bob\n", [0.25, 0.5]),
         ('"seconds"\n"1"\n"2"\n', [1, 2]),
+        ("0" * 1500 + "5\n", [5]),
     ],
 )
 def test_a_trace(text: str, times_s: list[float]) -> None:

@@ -4,11 +4,12 @@ import asyncio
 import errno
 import socket
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from harness.config.settings import Settings
-from harness.config.target import Target
+from harness.config.target import CreationError, Target
 from harness.contract.exchange import Exchange
 from harness.suite.preflight import PreflightError, _first_response, _speaks_plain_http, preflight
 from harness.transport import asyncio_client
@@ -414,4 +415,18 @@ def test_a_token_is_masked_before_what_a_server_says_is_cut() -> None:
 def test_a_token_in_the_settings_is_masked_too() -> None:
     said = said_about(answer(401), organization_id=TOKEN)
     assert "rejected the token for organization" in said
+    assert TOKEN not in said
+
+
+def test_a_token_in_the_path_is_masked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = said_about(answer(401), path=f"/{TOKEN}/runs")
+    assert "/runs" in said
+    assert TOKEN not in said
+
+    async def no_run(*_: object) -> Exchange:
+        raise CreationError(reply(404, request=replace(reply(404).request, target=f"/{TOKEN}/threads")), "did not tell thread_id")
+
+    monkeypatch.setattr("harness.suite.preflight._first_response", no_run)
+    said = said_about(answer(404))
+    assert "/threads" in said
     assert TOKEN not in said

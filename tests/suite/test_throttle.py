@@ -117,6 +117,19 @@ def test_a_single_503_slows_nothing_down_and_several_do(clock: Clock) -> None:
     asyncio.run(job())
 
 
+def test_a_target_that_accepts_nothing_for_long_is_given_up(clock: Clock) -> None:
+    async def job() -> None:
+        throttle = Throttle(clock)
+        throttle.accepted()
+        refused = 0
+        while not throttle.gave_up and refused < 100:
+            await throttle.rejected(refusing(429))
+            refused += 1
+        assert (refused, throttle.is_active) == (20, False)
+
+    bounded(job())
+
+
 def test_nothing_is_delayed_for_a_target_that_accepts_nothing_any_more(clock: Clock) -> None:
     async def job() -> None:
         throttle = Throttle(clock)

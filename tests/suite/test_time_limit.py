@@ -61,6 +61,18 @@ def test_a_scenario_that_has_not_ended_by_then_is_undecided() -> None:
         assert runner.outcome(short) == 3
 
 
+def test_a_scenario_that_needs_another_does_not_wait_longer_for_it() -> None:
+    async def endless(_: ScenarioContext) -> None:
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        context = ScenarioContext(settings(suite=0.05))
+        with pytest.raises(Undecided, match=r"limits\.suite"):
+            await asyncio.wait_for(context.run_once(endless), 30)
+
+    asyncio.run(run())
+
+
 def test_a_scenario_that_computes_without_end_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     """The event loop cannot tell that the time is up; and nobody waits for its end."""
     monkeypatch.setattr("harness.suite.scenario._ANSWERS_WITHIN_S", 0.05)

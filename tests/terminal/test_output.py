@@ -87,6 +87,11 @@ def test_with_json_text_for_people_goes_to_standard_error(
     assert "passed" not in printed.err
 
 
+def test_a_line_shows_what_the_console_would_leave_out(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(live=False).print("failed\rpassed\b")
+    assert capsys.readouterr().out == "failed\\rpassed\\x08\n"
+
+
 def test_nan_is_never_emitted(capsys: pytest.CaptureFixture[str]) -> None:
     with Output(OutputMode.PROGRAM) as output, pytest.raises(ValueError, match="JSON"):
         output.emit_json({"a": float("nan")})

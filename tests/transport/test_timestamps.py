@@ -102,6 +102,21 @@ def test_an_old_clock_offset_is_measured_again(monkeypatch: pytest.MonkeyPatch, 
     assert offset.at_ns(at_ns) == 77_000_000_000 - at_ns
 
 
+def test_no_timestamp_of_before_the_clock_was_set_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns, wall_ns = [10_000_000_000], [20_000_000_000]
+    monkeypatch.setattr(timestamps.time, "monotonic_ns", lambda: now_ns[0])
+    monkeypatch.setattr(timestamps.time, "time_ns", lambda: wall_ns[0])
+    offset = timestamps.ClockOffset()
+    assert offset.lag_ns(now_ns[0], wall_ns[0] - 1_000_000) == 1_000_000
+    now_ns[0] += 100_000_000
+    wall_ns[0] += 100_000_000 + 50_000_000  # set 50 ms forward
+    offset.at_ns(now_ns[0])
+    assert offset.earliest_ns(now_ns[0]) == now_ns[0]
+    assert offset.lag_ns(now_ns[0], wall_ns[0] - 1_000_000) is None
+    now_ns[0] += 1_000_000
+    assert offset.lag_ns(now_ns[0], wall_ns[0] + 500_000) == 500_000
+
+
 def test_nothing_available_and_the_peers_close() -> None:
     with connected() as (ours, peer):
         with pytest.raises(BlockingIOError):

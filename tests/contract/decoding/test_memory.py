@@ -73,6 +73,17 @@ def test_finished_responses_become_small_once_a_quarter_is_taken() -> None:
     assert budget.used_bytes == response.log.memory_bytes
 
 
+def test_finished_responses_forget_their_frames_too_once_a_quarter_is_taken() -> None:
+    for left, are_kept in ((MIB, True), (0, False)):
+        budget = MemoryBudget(MIB + left)
+        others = MemoryShare(budget)
+        response = Response(memory=budget)
+        response.feed(1, None, HEAD + chunk(b"data: x\n\n") + b"0\r\n\r\n")
+        others.hold(MIB // 3 if left else MIB)
+        response.close()
+        assert (response.decode_in_full() is response.decode_in_full()) == are_kept
+
+
 def test_events_are_shared_too_and_2000_are_always_allowed() -> None:
     budget = MemoryBudget(total_events=8 * LEAST_EVENTS)
     shares = [MemoryShare(budget) for _ in range(3)]

@@ -5,6 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from harness.errors import SettingsError
+from harness.load.locust.process import exit_on_error
+
 FREED = """
 import gc, weakref
 from harness.load.locust import process
@@ -32,3 +37,14 @@ def test_the_parts_of_the_previous_test_are_freed() -> None:
         [sys.executable, "-c", FREED], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_wrong_setting_ends_the_process_with_a_sentence_that_cannot_control_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work() -> None:
+        raise SettingsError("no\x1b[31m\u202e\n")
+
+    with pytest.raises(SystemExit) as ended:
+        exit_on_error(work)
+    assert (ended.value.code, capsys.readouterr().err) == (2, "error: no\\x1b[31m\\u202e\\n\n")
