@@ -27,8 +27,8 @@ PERMUTATIONS = 499
 LEAST_PART = 2
 """Values in the smallest part: a single one is an outlier, and no new level."""
 MOST_WORK = 2_500_000_000
-"""Distances that are compared for all metrics of a history: half a minute. Of 200 tests, 48 metrics that all changed once
-take as many.
+"""Distances that are compared for all metrics of a history, in half a minute to a minute. 48 metrics of 200 tests that
+all changed once take as many.
 """
 _WORK_OF_EACH = 4_000  # of a shuffle, in addition to its distances
 _SEED = 20140101

@@ -424,7 +424,8 @@ def test_a_token_in_the_path_is_masked_too(monkeypatch: pytest.MonkeyPatch) -> N
     assert TOKEN not in said
 
     async def no_run(*_: object) -> Exchange:
-        raise CreationError(reply(404, request=replace(reply(404).request, target=f"/{TOKEN}/threads")), "did not tell thread_id")
+        request = replace(reply(404).request, target=f"/{TOKEN}/threads")
+        raise CreationError(reply(404, request=request), "did not tell thread_id")
 
     monkeypatch.setattr("harness.suite.preflight._first_response", no_run)
     said = said_about(answer(404))
