@@ -9,6 +9,7 @@ import tomlkit
 from harness.commands.profile import recorded_answers
 from harness.errors import SettingsError
 from harness.exit_codes import PASSED
+from harness.formatting import shortened
 from harness.profiles import library
 from harness.profiles.guess import guess_profile
 from harness.profiles.profile import WORKFLOW_ACTIONS
@@ -26,9 +27,14 @@ _HEAD = """\
 def draft_profile(curl_file: Path, answer_file: Path) -> int:
     """Print the profile, or say which one it is. Returns the exit code. Raises SettingsError for unusable files."""
     curl = read_curl_file(curl_file)
-    answers = [answer for answer in recorded_answers(answer_file) if answer.is_stream]
+    recorded = recorded_answers(answer_file)
+    answers = [answer for answer in recorded if answer.is_stream]
     if not answers:
-        raise SettingsError(f"{answer_file} has no event stream: record one with curl -i -N --raw")
+        media_type = shortened(recorded[0].media_type or "absent")
+        raise SettingsError(
+            f"{answer_file} has no event stream (status {recorded[0].status}, Content-Type {media_type}): the "
+            "harness reads text/event-stream; record such an answer with curl -i -N --raw"
+        )
     answer = answers[0]
     console = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
     request = recognize_request(curl.path, curl.body, is_form=curl.form_as is not None)

@@ -47,7 +47,16 @@ _FLAGS = frozenset(
     (
         *("--silent", "--show-error", "--no-buffer", "--verbose", "--include", "--fail", "--globoff"),
         *("--location", "--compressed", "--http1.1", "--http2", "--fail-with-body", "--no-progress-meter"),
-        *("--progress-bar", "--ipv4", "--ipv6", "--no-keepalive"),
+        *(
+            "--progress-bar",
+            "--ipv4",
+            "--ipv6",
+            "--no-keepalive",
+            "--raw",
+            "--http3",
+            "--tlsv1.2",
+            "--tlsv1.3",
+        ),
     )
 )
 _IGNORED_WITH_VALUE = frozenset(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 import tomlkit
 
@@ -38,9 +41,7 @@ def test_a_draft_reads_the_text_that_the_shipped_profile_reads(profile: str, cap
     found = read_stream(draft, recorded.frames)
     assert found.text == shipped.text != ""
     assert found.problems == []
-    assert bool(found.outcomes) == (
-        capture != "litellm-chat/success"
-    )  # there the last chunk has no other type
+    assert found.outcomes
 
 
 def frames(*events: str) -> list[object]:
@@ -86,8 +87,94 @@ def test_errors_and_odd_names_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "events", [(), ('data: {"type":"a"}',), ('data: {"type":"a","text":"b"}',), ("data: x",)]
+    "events",
+    [(), ('data: {"type":"a"}',), ('data: {"type":"a","text":"b"}',), ('data: {"text":"b"}', "data: x")],
 )
 def test_an_answer_without_tokens_is_refused(events: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="record the answer to a longer prompt"):
         guess_profile("/", {}, frames(*events))
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        (("data: Soft", "data: rain"), "the data of its events is not JSON objects ('Soft')"),
+        (
+            ('data: {"t":"a"}', 'data: {"t":"a b"}', 'data: {"t":"a b c"}'),
+            "each text at data.t repeats the one before it",
+        ),
+    ],
+    ids=["plain text", "the whole text so far"],
+)
+def test_an_answer_that_no_profile_reads_is_named(events: tuple[str, ...], why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        guess_profile("/", {}, frames(*events))
+
+
+def named(kind: str, **data: object) -> str:
+    return f"event: {kind}\ndata: {json.dumps({'run': {'id': 'r1'}, **data})}"
+
+
+def test_reasoning_is_no_token_and_the_whole_text_no_piece() -> None:
+    thoughts = [named("thought.delta", delta={"text": word}) for word in ("I ", "must ", "write ", "this ")]
+    tokens = [named("message.delta", delta={"text": word}) for word in ("Soft ", "rain", "rain")]
+    events = [
+        named("run.started"),
+        *thoughts,
+        *tokens,
+        named("message.completed", message={"text": "Soft rainrain"}),
+        named("usage", usage={"prompt_tokens": 9, "completion_tokens": 3}),
+        named("run.completed"),
+    ]
+    assert guess_profile("/", {}, frames(*events))["events"] == {
+        "type": "event",
+        "token": {"is": "message.delta", "text": "data.delta.text"},
+        "run_id": "data.run.id",
+        "reasoning": {"is": ["thought.delta"]},
+        "snapshot": {"is": "message.completed", "text": "data.message.text"},
+        "done": {"is": "run.completed"},
+        "usage": {
+            "where": "data.usage.completion_tokens",
+            "output_tokens": "data.usage.completion_tokens",
+        },
+        "other": ["run.started", "usage"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "last", "done"),
+    [
+        ({"finished": False}, {"finished": True}, {"where": "data.finished"}),
+        ({"state": "running"}, {"state": "complete"}, {"where": "data.state == 'complete'"}),
+        ({}, {"status": "complete"}, {"where": "data.status == 'complete'"}),
+        ({"x": {"finishReason": None}}, {"x": {"finishReason": "STOP"}}, {"where": "data.x.finishReason"}),
+        ({"state": "running"}, {"state": "running"}, None),
+        ({"colour": "red"}, {"colour": "blue"}, None),
+        ({"done": True}, {"done": True}, None),
+    ],
+)
+def test_the_mark_of_the_last_event_is_guessed(
+    before: dict[str, object], last: dict[str, object], done: dict[str, str] | None
+) -> None:
+    events = [json.dumps({"answer": word, **before}) for word in ("a", "b", "c")]
+    events.append(json.dumps({"answer": "", **last}))
+    found = guess_profile("/", {}, frames(*(f"data: {one}" for one in events)))["events"]
+    assert found.get("done") == done
+    assert found.get("end") == (None if done else "close")
+
+
+LONG = "no prompt, however long this text may be"
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"user_message": {"parts": [{"kind": "text", "value": "p"}]}, "metadata": {"note": LONG}}, "value"),
+        ({"system_prompt": LONG, "userInput": "p"}, "userInput"),
+        ({"q": "p", "lang": "en-GB"}, "q"),
+        ({"body": "a question", "input_type": LONG}, "body"),
+    ],
+)
+def test_the_prompt_is_found_by_its_name(body: dict[str, object], place: str) -> None:
+    found = json.dumps(guess_profile("/", body, frames('data: {"t":"a"}', 'data: {"t":"b"}'))["run"]["json"])
+    assert f'"{place}": "${{prompt}}"' in found

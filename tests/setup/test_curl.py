@@ -20,7 +20,7 @@ def test_a_command_from_a_wiki() -> None:
 # start a run
 $ curl -sN -X POST "https://agent.example.com:8443/v2/runs?trace=1" \\
     -H "Authorization: Bearer s3cret" -H 'Content-Type: application/json' \\
-    -H 'X-Tenant: 7' --cookie 'a=b' -m 10 --compressed \\
+    -H 'X-Tenant: 7' --cookie 'a=b' -m 10 --compressed --raw \\
     -d '{"organizationId": "acme", "workflowAction": {"toolId": "t", "text": "it'\\''s"}}' | jq .
 rm -rf /
 """

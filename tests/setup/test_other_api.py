@@ -172,7 +172,10 @@ def test_a_profile_that_exists_is_named(folder: Path) -> None:
 def test_an_answer_that_is_no_stream_is_refused(folder: Path) -> None:
     file = curl(folder, "http://h")
     no_stream = run("profile", "init", "--from-curl", file, str(CAPTURES / "agno/auth-bad.http"))
-    assert_refused(no_stream, "has no event stream: record one with curl -i -N --raw")
+    assert_refused(
+        no_stream,
+        "has no event stream (status 401, Content-Type application/json): the harness reads text/event-stream",
+    )
     silent = run("profile", "init", "--from-curl", file, str(CAPTURES / "aimock-responses/silent.http"))
     assert_refused(silent, "record the answer to a longer prompt")
 
