@@ -13,10 +13,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.atomic_file import open_log, temporary_folder
 from harness.commands import output_dir
-from harness.commands.load_process import load_command_for, load_exit_code, load_problem
-from harness.commands.processes import ChildProcesses, clean_environment, private_settings
+from harness.commands.load_process import run_load_process
+from harness.commands.processes import ChildProcesses
 from harness.config.settings import Settings
 from harness.exit_codes import ABORTED, NOT_TESTED
 from harness.gate.equivalence import Effects
@@ -30,7 +29,6 @@ from harness.gate.paired import (
     measure_block,
     paired_objectives,
 )
-from harness.load.locust.command import load_environment
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
 from harness.run_clock import RUN_CLOCK
@@ -161,20 +159,9 @@ class BlockRunner:
         """Run one load. Returns its results file, the exit code that ends the comparison or 0, and why it does."""
         load = self._settings[side].load.reseeded(number)
         settings = self._settings[side].model_copy(update={"load": load})
-        path = output_dir.begin(folder, settings)
-        with ExitStack() as stack:
-            settings_file = stack.enter_context(private_settings(settings.private_text()))
-            shared = stack.enter_context(temporary_folder())
-            log = stack.enter_context(open_log(folder / output_dir.LOAD_LOG))
-            live = shared / "live.json"
-            title = f"harness ab, pair {number + 1}: {SIDES[side]}"
-            poll = stack.enter_context(
-                self._output.watch(title, live, None, lambda: self._children.interrupted)
-            )
-            environment = load_environment(settings_file, clean_environment())
-            child = self._children.start(load_command_for(settings, folder, live), environment, log)
-            code = load_exit_code(self._children.wait(child, poll), path, self._children)
-            problem = load_problem(live)
+        title = f"harness ab, pair {number + 1}: {SIDES[side]}"
+        ended = run_load_process(title, settings, folder, self._children, self._output)
+        path, code = ended.path, ended.exit_code
         with ResultsWriter(path) as writer:
             writer.set_manifest(
                 state="finished" if code >= 0 else "interrupted", ended_at=RUN_CLOCK.now().isoformat()
@@ -182,13 +169,9 @@ class BlockRunner:
         if code == ABORTED:
             with Results(path) as results:
                 return path, ABORTED, f"was aborted: {results.load_aborted}"
-        if code == NOT_TESTED or problem:
-            self._output.show_tail(folder / output_dir.LOAD_LOG)
-            return (
-                path,
-                NOT_TESTED,
-                f"could not run: {problem or 'see its log'} ({folder / output_dir.LOAD_LOG})",
-            )
+        if code == NOT_TESTED or ended.problem:
+            log = folder / output_dir.LOAD_LOG
+            return path, NOT_TESTED, f"could not run: {ended.problem or 'see its log'} ({log})"
         if code < 0:
             return path, NOT_TESTED, f"was killed by signal {-code}"
         return path, 0, ""

@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.atomic_file import atomic_write_text, open_log, temporary_folder
+from harness.atomic_file import atomic_write_text
 from harness.capacity.idle_wait import IdleWait
 from harness.capacity.record import MANIFEST_KEY, CapacityStep, Record
 from harness.capacity.search import CapacityResult, SearchPlan, conclude, next_step
 from harness.capacity.step_result import invalid_step, measure
 from harness.commands import output_dir
-from harness.commands.load_process import load_command_for
-from harness.commands.processes import ChildProcesses, clean_environment, private_settings
+from harness.commands.load_process import FinishedLoad, run_load_process
+from harness.commands.processes import ChildProcesses
 from harness.config.settings import Settings
 from harness.exit_codes import ABORTED, FAILED, INTERRUPTED, NOT_TESTED, PASSED
 from harness.formatting import number, percent
 from harness.gate.console import format_value
 from harness.gate.objective import Objective
 from harness.load.bounds.limits import refuse_impossible
-from harness.load.locust.command import load_environment
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from harness.results.summary import write_summary
@@ -187,42 +185,32 @@ class _CapacitySearch:
         step_number = len(self._record.steps) + 1
         name = f"steps/{step_number:02d}-{rate:g}"
         started_at, start_s = datetime.now(UTC).isoformat(), time.monotonic()
-        path, load_code = self._run_load(
-            rate, step_number, output_dir.subfolder(self._path.parent, *name.split("/"))
-        )
+        load = self._run_load(rate, step_number, output_dir.subfolder(self._path.parent, *name.split("/")))
         duration_s = time.monotonic() - start_s
         try:
-            with Results(path) as results:
+            with Results(load.path) as results:
                 step = measure(results, self._record.limits(), step_number, rate, self._record.step_s)
-            write_summary(path)
+            write_summary(load.path)
         except ResultsError as problem:
             step = invalid_step(step_number, rate, str(problem))
         if self._children.interrupted:  # the step is incomplete
             step = replace(step, verdict="invalid", why="interrupted")
-        elif load_code == ABORTED:
-            with Results(path) as results:
+        elif load.exit_code == ABORTED:
+            with Results(load.path) as results:
                 step = replace(step, verdict="invalid", why=results.load_aborted)
-        elif load_code == NOT_TESTED:
-            step = replace(step, verdict="invalid", why="the load could not run")
-        return replace(step, started_at=started_at, duration_s=duration_s, folder=name), load_code
+        elif load.exit_code == NOT_TESTED or load.problem:
+            why = f"the load could not run: {load.problem}" if load.problem else "the load could not run"
+            step = replace(step, verdict="invalid", why=why)
+        elif load.exit_code < 0:
+            step = replace(step, verdict="invalid", why=f"the load was killed by signal {-load.exit_code}")
+        return replace(step, started_at=started_at, duration_s=duration_s, folder=name), load.exit_code
 
-    def _run_load(self, rate: float, step_number: int, folder: Path) -> tuple[Path, int]:
-        """Run one load. Returns its results file and its exit code."""
+    def _run_load(self, rate: float, step_number: int, folder: Path) -> FinishedLoad:
         load = self._settings.load.reseeded(step_number).model_copy(update={"rate": rate})
         settings = self._settings.model_copy(update={"load": load})
-        path = output_dir.begin(folder, settings)
-        with ExitStack() as stack:
-            settings_file = stack.enter_context(private_settings(settings.private_text()))
-            shared = stack.enter_context(temporary_folder())
-            log = stack.enter_context(open_log(folder / output_dir.LOAD_LOG))
-            live = shared / "live.json"
-            title = f"harness capacity, step {step_number}"
-            poll = stack.enter_context(
-                self._output.watch(title, live, None, lambda: self._children.interrupted)
-            )
-            command = load_command_for(settings, folder, live)
-            environment = load_environment(settings_file, clean_environment())
-            return path, self._children.wait(self._children.start(command, environment, log), poll)
+        return run_load_process(
+            f"harness capacity, step {step_number}", settings, folder, self._children, self._output
+        )
 
     def _print_step(self, step: CapacityStep) -> None:
         values = [f"{key} {format_value(key, value)}" for key, value in step.values.items()]

@@ -6,7 +6,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from harness.atomic_file import open_log, temporary_folder
 from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands import output_dir
@@ -14,19 +13,16 @@ from harness.commands.evaluation import require_readable, too_short_for
 from harness.commands.load_process import (
     describe_load,
     describe_restart,
-    load_command_for,
-    load_exit_code,
-    load_problem,
     refuse_impossible_load,
-    show_load_log,
+    run_load_process,
 )
-from harness.commands.processes import ChildProcesses, clean_environment, private_settings
+from harness.commands.processes import ChildProcesses
 from harness.commands.publication import evaluate_and_publish
 from harness.commands.repeats import FinishedTest, run_with_repeats
 from harness.config.settings import Settings
 from harness.exit_codes import PASSED
 from harness.input_file import SETTINGS_BYTES, ensure_readable
-from harness.load.locust.command import RemoteWorkers, load_environment
+from harness.load.locust.command import RemoteWorkers
 from harness.suite.preflight import ensure_testable
 from harness.terminal.output import Output
 
@@ -75,19 +71,8 @@ def _load_only(
     children: ChildProcesses,
     output: Output,
 ) -> FinishedTest:
-    path = output_dir.begin(folder, settings)
-    with (
-        private_settings(settings.private_text()) as settings_file,
-        temporary_folder() as shared,
-        open_log(folder / output_dir.LOAD_LOG) as log,
-    ):
-        environment = load_environment(settings_file, clean_environment())
-        live = shared / "live.json"
-        with output.watch("harness load", live, None, lambda: children.interrupted) as poll:
-            command = load_command_for(settings, folder, live, remote, locustfile)
-            load = children.start(command, environment, log)
-            load_code = load_exit_code(children.wait(load, poll), path, children)
-            problem = load_problem(live)
-        show_load_log(output, load_code, folder)
-    report = output_dir.finish(path, interrupted=children.interrupted or load_code < 0)
-    return FinishedTest(path, report, PASSED, load_code, problem)
+    load = run_load_process(
+        "harness load", settings, folder, children, output, remote=remote, locustfile=locustfile
+    )
+    report = output_dir.finish(load.path, interrupted=children.interrupted or load.exit_code < 0)
+    return FinishedTest(load.path, report, PASSED, load.exit_code, load.problem)

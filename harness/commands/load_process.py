@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from harness.atomic_file import open_log, temporary_folder
+from harness.commands import output_dir
 from harness.commands.output_dir import LOAD_LOG
-from harness.commands.processes import ChildProcesses
+from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.config.settings import Settings
 from harness.errors import SettingsError
 from harness.exit_codes import NOT_TESTED
 from harness.formatting import counted
 from harness.load.bounds.limits import limits_here, refuse_impossible
-from harness.load.locust.command import DEFAULT_USERS, RemoteWorkers, load_command
+from harness.load.locust.command import DEFAULT_USERS, RemoteWorkers, load_command, load_environment
 from harness.results.reader import Results
 from harness.terminal.output import Output
 from harness.terminal.snapshot import read_document
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedLoad:
+    """A load whose process ended. exit_code: as of `load_exit_code`. problem: as of `load_problem`."""
+
+    path: Path
+    exit_code: int
+    problem: str
+
+
+def run_load_process(
+    title: str,
+    settings: Settings,
+    folder: Path,
+    children: ChildProcesses,
+    output: Output,
+    *,
+    remote: RemoteWorkers | None = None,
+    locustfile: Path | None = None,
+) -> FinishedLoad:
+    """Run the configured load with its results in `folder`, and wait for its end.
+
+    title: of the live numbers. The end of its log is printed if it could not run.
+    """
+    path = output_dir.begin(folder, settings)
+    with (
+        private_settings(settings.private_text()) as settings_file,
+        temporary_folder() as shared,
+        open_log(folder / LOAD_LOG) as log,
+    ):
+        live = shared / "live.json"
+        environment = load_environment(settings_file, clean_environment())
+        command = load_command_for(settings, folder, live, remote, locustfile)
+        with output.watch(title, live, None, lambda: children.interrupted) as poll:
+            process = children.start(command, environment, log)
+            exit_code = load_exit_code(children.wait(process, poll), path, children)
+            problem = load_problem(live)
+    show_load_log(output, exit_code, folder)
+    return FinishedLoad(path, exit_code, problem)
 
 
 def refuse_impossible_load(settings: Settings, remote: RemoteWorkers | None) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import tomlkit
@@ -16,8 +17,12 @@ from click.testing import CliRunner
 
 from harness.capacity.record import Record
 from harness.cli import main
+from harness.commands import capacity
 from harness.commands.capacity import MAX_IN_FLIGHT_PER_PROCESS, step_settings
+from harness.commands.load_process import FinishedLoad
+from harness.commands.output_dir import begin
 from harness.config.settings import Settings
+from harness.exit_codes import NOT_TESTED
 from harness.gate.objective import Objective
 from harness.results.reader import Results
 from tests.capacity.slot_server import slot_server
@@ -127,6 +132,34 @@ def test_an_interrupted_search_keeps_its_result(tmp_path: Path) -> None:
     sentence = "All objectives were met" if passed else "Not all objectives were met"
     assert f"Interrupted.\n{sentence} in 1 of 1 run at 5/s" in message
     assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "problem", "why", "runs"),
+    [
+        (-9, "", "the load was killed by signal 9", 2),
+        (NOT_TESTED, "", "the load could not run", 1),
+        (NOT_TESTED, "no port is free", "the load could not run: no port is free", 1),
+        (0, "the disk is full", "the load could not run: the disk is full", 2),
+    ],
+)
+def test_a_step_without_a_whole_load_is_invalid(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exit_code: int, problem: str, why: str, runs: int
+) -> None:
+    def run_load_process(
+        title: str, settings: Settings, folder: Path, children: object, output: object
+    ) -> FinishedLoad:
+        return FinishedLoad(begin(folder, settings), exit_code, problem)
+
+    monkeypatch.setattr(capacity, "run_load_process", run_load_process)
+    monkeypatch.setattr(capacity, "ensure_testable", lambda _: None)
+    monkeypatch.setattr(capacity, "IdleWait", lambda *_: Mock())
+    configured(tmp_path, "http://127.0.0.1:1")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["capacity", "--from", "5", "--repeats", "2", "--out", "out"])
+    steps = read(tmp_path / "out").steps
+    assert [(step.verdict, step.why) for step in steps] == [("invalid", why)] * runs, done.output
+    assert done.exit_code == 1
 
 
 @pytest.mark.slow
