@@ -60,11 +60,19 @@ def source(name_or_path: str) -> tuple[str, str]:
     return read_text(path, "the profile", SETTINGS_BYTES), f"the profile {visible(str(path))}"
 
 
+@lru_cache(maxsize=32)
+def _shipped_profile(name: str) -> Profile:
+    text, label = source(name)
+    return parse(text, label)
+
+
 def load(name_or_path: str) -> Profile:
     """The profile of this name, or in this file. Raises SettingsError with the place and what is wrong there."""
+    if name_or_path in _shipped():
+        return _shipped_profile(name_or_path)
     text, label = source(name_or_path)
     profile = parse(text, label)
-    if profile.name == WORKFLOW_ACTIONS and name_or_path not in _shipped():
+    if profile.name == WORKFLOW_ACTIONS:
         raise SettingsError(
             f"{label}: name: {WORKFLOW_ACTIONS} is the harness's own profile, whose events are not read by [events]; "
             "use a different name"

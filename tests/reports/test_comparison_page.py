@@ -62,6 +62,7 @@ def _rows(comparison: ComparisonView) -> dict[tuple[str, str], str]:
 TTFT = "Time to first token (TTFT)"
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_slower_test_is_worse_and_a_faster_one_better(tmp_path: Path) -> None:
     usual, slow, fast = (
         _file(tmp_path / name, ttft_ms=ms) for name, ms in (("a", 100), ("b", 140), ("c", 70))
@@ -90,6 +91,7 @@ def test_a_slower_test_is_worse_and_a_faster_one_better(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_what_got_worse_comes_first_and_the_rest_is_folded(tmp_path: Path) -> None:
     usual, slow = _file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=100, failed=10)
     for path, pause in ((usual, 1.0), (slow, 40.0)):  # four seconds of sixty decide a p95: it says nothing
@@ -110,6 +112,7 @@ def test_what_got_worse_comes_first_and_the_rest_is_folded(tmp_path: Path) -> No
     assert html.index("Error rate") < html.index(f"{len(comparison.unchanged)} metrics without a sure change")
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_what_the_terminal_folds_is_still_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = _compared(_file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=100, failed=10))
     print_comparison(page, Console(width=160, highlight=False))
@@ -118,6 +121,7 @@ def test_what_the_terminal_folds_is_still_named(tmp_path: Path, capsys: pytest.C
     assert output.rstrip().endswith("Worse: error rate +20.00 pp.")
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_equal_tests_are_the_same_and_never_better_or_worse(tmp_path: Path) -> None:
     page = _compared(_file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=100))
     assert set(_rows(page.comparisons[0]).values()) <= {"same", "inconclusive"}
@@ -146,6 +150,7 @@ def test_two_empty_tests_are_not_the_same(tmp_path: Path) -> None:
     assert (page.charts, page.changes, page.comparisons[0].rows) == ((), (), ())
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_saturated_harness_makes_every_metric_inconclusive(tmp_path: Path) -> None:
     usual, slow = _file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=200)
     lag = Histogram()
@@ -157,6 +162,7 @@ def test_a_saturated_harness_makes_every_metric_inconclusive(tmp_path: Path) -> 
     assert page.headline.notes == ("No metric of b can be compared: the harness was saturated in this test.",)
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_conformance_changes_are_ordered_by_importance(tmp_path: Path) -> None:
     before = [
         _check("ids.unique", "pass"),
@@ -188,6 +194,7 @@ def test_conformance_changes_are_ordered_by_importance(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_test_without_a_suite_changes_nothing(tmp_path: Path) -> None:
     checks = [_check("ids.unique", "pass"), _check("ids.present", "fail")]
     page = _compared(
@@ -203,6 +210,7 @@ def test_a_test_without_a_suite_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verdict", ["not applicable", "inconclusive"])
+@pytest.mark.usefixtures("without_charts")
 def test_a_failure_that_was_not_checked_again_is_not_fixed(tmp_path: Path, verdict: str) -> None:
     page = _compared(
         _file(tmp_path / "a", _check("ids.unique", "fail")),
@@ -212,6 +220,7 @@ def test_a_failure_that_was_not_checked_again_is_not_fixed(tmp_path: Path, verdi
     assert page.headline.title != "Better"
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_equal_verdicts_are_the_same(tmp_path: Path) -> None:
     page = _compared(*(_file(tmp_path / name, _check("ids.unique", "pass")) for name in "ab"))
     assert (page.headline.title, page.headline.tone, page.unchanged) == ("No difference", "good", 1)
@@ -224,6 +233,7 @@ def _violating(path: Path, **counts: int) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_new_violation_under_load_is_worse(tmp_path: Path) -> None:
     usual = _violating(_file(tmp_path / "a", ttft_ms=100), terminal_last=3, headers_no_cache=1)
     broken = _violating(_file(tmp_path / "b", ttft_ms=100), ids_unique=1200, terminal_exactly_one=1)
@@ -241,12 +251,14 @@ def test_a_new_violation_under_load_is_worse(tmp_path: Path) -> None:
     assert _compared(broken, usual).headline.title == "Worse"  # it violates a different requirement
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_without_a_load_no_violation_is_fixed(tmp_path: Path) -> None:
     page = _compared(_violating(_file(tmp_path / "a", ttft_ms=100), ids_unique=3), _file(tmp_path / "b"))
     assert page.headline.title == "Inconclusive"
     assert "violated" not in page.headline.summary
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_setup_differences_are_listed(tmp_path: Path) -> None:
     other = {**MANIFEST["machine"], "cores": 2}
     page = _compared(_file(tmp_path / "a"), _file(tmp_path / "b", machine=other, versions={}))
@@ -287,6 +299,7 @@ def test_the_page_is_valid_for_any_files(tmp_path: Path) -> None:
     assert len(html) < 1_000_000
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_console_prints_what_the_page_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     usual = _file(tmp_path / "usual", _check("ids.unique", "pass"), ttft_ms=100)
     slow = _file(tmp_path / "[red]slow", _check("ids.unique", "fail", HOSTILE), ttft_ms=150)
@@ -351,6 +364,7 @@ def test_invalid_arguments_give_one_error_message(tmp_path: Path, arguments: lis
     assert "Traceback" not in done.output
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_no_text_of_a_file_controls_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each place alone: the console that the verbs use would hide a place that escapes nothing."""
     usual = _file(tmp_path / "usual", _check("ids.unique", "pass"), ttft_ms=100)

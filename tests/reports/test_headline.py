@@ -16,6 +16,8 @@ from harness.results.writer import ResultsWriter
 from . import samples
 from .samples import MANIFEST, START
 
+pytestmark = pytest.mark.usefixtures("without_charts")
+
 
 def _page(path: Path) -> ReportPage:
     with Results(path) as results:
