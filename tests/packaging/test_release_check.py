@@ -67,3 +67,15 @@ def test_the_locks_have_pins(name: str) -> None:
     found = pins(ROOT / name)
     assert any(one.startswith("locust==") for one in found)
     assert len(found) > 40
+
+
+def test_each_lock_file_is_checked_with_what_makes_it() -> None:
+    found = release_check.lock_arguments()
+    assert set(found) == {path.name for path in ROOT.glob("requirements*.lock")}
+    for name, arguments in found.items():
+        assert arguments[:2] == ["pip", "compile"]
+        assert "--upgrade" not in arguments, name
+        assert not {"-c", "-o"} & set(arguments), name
+    image = found["requirements-image.lock"]
+    named = [image[place + 1] for place, word in enumerate(image) if word == "--extra"]
+    assert ",".join(named) == release_check.extras()
