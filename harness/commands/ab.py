@@ -15,7 +15,7 @@ from harness.ci.paired_outcome import Broke, conformance_rows, paired_outcome
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands import output_dir
 from harness.commands.ab_blocks import SIDES, BlockRunner, Blocks, problems_of
-from harness.commands.processes import ChildProcesses, clean_environment, private_settings
+from harness.commands.processes import ChildProcesses, clean_environment, interruptible, private_settings
 from harness.commands.server_command import ServerCommand
 from harness.commands.suite_process import suite_command, suite_exit_code
 from harness.config.settings import GateSettings, Settings
@@ -92,9 +92,10 @@ def run_ab(
     with ExitStack() as stack:
         stack.enter_context(suspend_workflow_commands(sys.stdout, "harness ab"))
         stack.enter_context(children.signals())
-        servers = _started(settings, plan, folder, stack)
-        for one in settings:
-            ensure_testable(one)
+        with interruptible():
+            servers = _started(settings, plan, folder, stack)
+            for one in settings:
+                ensure_testable(one)
         comparison = _Comparison(settings, plan, folder, children, output, servers)
         comparison.run()
         code, problems, gate, broke = comparison.finish()

@@ -112,6 +112,18 @@ class ChildProcesses:
                 signal.signal(number, earlier)
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """In the block, SIGINT and SIGTERM raise KeyboardInterrupt: no child has results to write yet."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
 _REMOVED_PREFIXES = (ENV_PREFIX, "LOCUST_", "PYTEST_")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import signal
 import socket
 import subprocess
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from harness.atomic_file import open_log
 from harness.errors import SettingsError
@@ -19,7 +22,13 @@ from harness.transport.endpoint import Endpoint
 START_TIMEOUT_S = 60.0
 """How long a server may take until it accepts a connection."""
 
+LOG_BYTES = 64 * 1024 * 1024
+"""A server's log that grows beyond this begins anew, so that a server that prints without end fills no disk."""
+
 _STOP_TIMEOUT_S = 10.0
+_CHECK_LOG_EVERY_S = 1.0
+# When the pipe ends, because this process has, however it ended.
+_GUARD = 'read -r _; kill -s TERM -- "-$0"; sleep 2; kill -s KILL -- "-$0"'
 _CHECK_EVERY_S = 0.05
 _CONNECT_TIMEOUT_S = 1.0
 
@@ -27,9 +36,10 @@ _CONNECT_TIMEOUT_S = 1.0
 class ServerCommand:
     """A context manager: starts a command, waits until its URL accepts connections, and stops it at the end.
 
-    The command runs without a shell, in its own session, so that the processes that it starts are stopped with it. Its
-    output goes to a log. Raises SettingsError if something listens at the URL already (it would be tested in place of
-    the server), if the command cannot be run, or if it does not listen in time.
+    The command runs without a shell, in its own session, so that the processes that it starts are stopped with it, also
+    when this process is killed. Its output goes to a log of at most about LOG_BYTES. Raises SettingsError if something
+    listens at the URL already (it would be tested in place of the server), if the command cannot be run, or if it does
+    not listen in time.
     """
 
     def __init__(self, option: str, command: str, base_url: str, log: Path) -> None:
@@ -46,6 +56,8 @@ class ServerCommand:
             raise SettingsError(str(problem)) from None
         self._address = endpoint.host, endpoint.port
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
         if self._accepts():
@@ -54,6 +66,7 @@ class ServerCommand:
                 "to test it as it is"
             )
         with open_log(self._log_path) as log:
+            fcntl.fcntl(log, fcntl.F_SETFL, os.O_APPEND)  # it continues at the end of a log that was cut
             try:
                 self._process = subprocess.Popen(
                     self._command,
@@ -62,7 +75,9 @@ class ServerCommand:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
+                self._watch(self._process, log)
             except (OSError, ValueError) as problem:  # ValueError: a NUL
+                self._stop()
                 reason = getattr(problem, "strerror", None) or problem
                 raise SettingsError(f"{self._option}: cannot run {self._command[0]!r}: {reason}") from None
         try:
@@ -80,18 +95,26 @@ class ServerCommand:
     @property
     def end(self) -> str:
         """How the server ended on its own, in one sentence; empty while it runs."""
-        code = None if self._process is None else _exit_code(self._process)
-        if code is None:
-            return ""
-        return f"the server of {self._option} ended during the test, with code {code} (log: {self._log_path})"
+        how = "" if self._process is None else _end(self._process)
+        return how and f"the server of {self._option} {how} during the test (log: {self._log_path})"
+
+    def _watch(self, process: subprocess.Popen[bytes], log: BinaryIO) -> None:
+        """Stop it at the end of this process, and bound its log. Raises OSError."""
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, str(process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._bound_log, args=(os.dup(log.fileno()),), daemon=True).start()
 
     def _wait_until_it_listens(self, process: subprocess.Popen[bytes]) -> None:
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while not self._accepts():
-            if (code := _exit_code(process)) is not None:
+            if how := _end(process):
                 raise SettingsError(
-                    f"{self._option}: the server ended with code {code} before it listened at {self._base_url}; see "
-                    f"{self._log_path}"
+                    f"{self._option}: the server {how} before it listened at {self._base_url}; see {self._log_path}"
                 )
             if time.monotonic() > deadline_s:
                 raise SettingsError(
@@ -109,20 +132,35 @@ class ServerCommand:
 
     def _stop(self) -> None:
         process, self._process = self._process, None
+        self._stopped.set()
         if process is None:
             return
         os.killpg(process.pid, signal.SIGTERM)
         deadline_s = time.monotonic() + _STOP_TIMEOUT_S
-        while _exit_code(process) is None and time.monotonic() < deadline_s:
+        while not _end(process) and time.monotonic() < deadline_s:
             time.sleep(_CHECK_EVERY_S)
         os.killpg(process.pid, signal.SIGKILL)  # also what the command started and left behind
         process.wait()
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+
+    def _bound_log(self, log: int) -> None:
+        while not self._stopped.wait(_CHECK_LOG_EVERY_S):
+            if os.fstat(log).st_size > LOG_BYTES:
+                os.ftruncate(log, 0)
+                with suppress(OSError):  # a full disk
+                    os.write(log, b"harness: the log was too long; what was here before is lost\n")
+        os.close(log)
 
 
-def _exit_code(process: subprocess.Popen[bytes]) -> int | None:
-    """The exit code of a process, or the number of its signal; None while it runs.
+def _end(process: subprocess.Popen[bytes]) -> str:
+    """How a process ended, as a predicate; empty while it runs.
 
     It stays a zombie, so that no other process gets the number of its session before that is killed.
     """
     ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-    return None if ended is None else ended.si_status
+    if ended is None:
+        return ""
+    by_itself = ended.si_code == os.CLD_EXITED
+    return f"{'ended with code' if by_itself else 'was killed by signal'} {ended.si_status}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
@@ -290,6 +292,17 @@ def test_nothing_is_overwritten(servers: Servers) -> None:
     run(expected=0)
     output, _ = run(expected=2)
     assert "out has the results of an earlier comparison" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_before_the_first_block_ends_it_at_once(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr(ab_module, "ensure_testable", lambda _: os.kill(os.getpid(), number))
+    output, record = run(expected=130)
+    assert (output, record, servers.order) == ("harness: interrupted\n", {}, [])
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(

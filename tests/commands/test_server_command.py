@@ -72,7 +72,37 @@ def test_a_server_that_ends_during_the_test_is_named(tmp_path: Path) -> None:
         while not server.end:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert server.end.startswith("the server of --command-b ended during the test, with code 0 (log: ")
+        assert server.end.startswith("the server of --command-b ended with code 0 during the test (log: ")
+
+
+def test_it_ends_with_this_process(tmp_path: Path) -> None:
+    port = free_port()
+    with ServerCommand(
+        "--command-a", command(LISTENS, port), f"http://127.0.0.1:{port}", tmp_path / "log"
+    ) as server:
+        assert server._guard is not None
+        assert server._guard.stdin is not None
+        server._guard.stdin.close()  # as when this process is killed
+        deadline = time.monotonic() + 30
+        while not server.end:
+            assert time.monotonic() < deadline, "the server outlives this process"
+            time.sleep(0.02)
+        assert "was killed by signal" in server.end
+
+
+def test_the_log_of_a_server_that_prints_without_end_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_command, "LOG_BYTES", 100_000)
+    monkeypatch.setattr(server_command, "_CHECK_LOG_EVERY_S", 0.01)
+    port, log = free_port(), tmp_path / "log"
+    prints = "import sys\nfor _ in range(300): sys.stdout.write('x' * 1000)\nsys.stdout.flush()" + LISTENS
+    with ServerCommand("--command-a", command(prints, port), f"http://127.0.0.1:{port}", log):
+        deadline = time.monotonic() + 20
+        while not (text := log.read_text()).startswith("harness: the log was too long"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert len(text) < 100_000
 
 
 def test_a_server_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +124,7 @@ def test_a_server_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pyte
         ("python 'x", "is not a command line: No closing quotation"),
         ("/nowhere/server", "cannot run '/nowhere/server': No such file or directory"),
         (command("import sys; sys.exit(3)"), "the server ended with code 3 before it listened at http://"),
+        ("sh -c 'kill -9 $$'", "the server was killed by signal 9 before it listened at http://"),
     ],
 )
 def test_a_command_that_starts_no_server(tmp_path: Path, line: str, words: str) -> None:
