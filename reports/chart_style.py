@@ -166,8 +166,8 @@ def log_scale(axes: Axes, values_ms: Iterable[float]) -> None:
 
     positive = [value for value in values_ms if value > 0] or [1.0]
     low, high = min(positive) / 1.25, max(positive) * 1.25
+    axes.set_ylim(low, high)  # first: without limits, data of zeros alone cannot have such an axis
     axes.set_yscale("log")
-    axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(LogLocator(subs=tick_steps(math.log10(high / low)), numticks=20))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from typing import Any
@@ -40,8 +42,26 @@ _VERBS = (
 )
 
 
+_LOST_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO)
+
+
+def _leave_standard_output() -> None:
+    """Send what is still in its buffer nowhere: the interpreter writes that at its end, and would fail."""
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 class _Harness(LazyGroup):
     """Prints a HarnessError as one sentence and ends with exit code 2."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """See click.Group. What the encoding of a terminal or pipe lacks, for example ≤, is printed as an escape."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -59,6 +79,12 @@ class _Harness(LazyGroup):
                 raise
             near = " or ".join(map(repr, problem.possibilities))  # click would sort them by the alphabet
             raise click.UsageError(f"{problem.message} Did you mean {near}?", ctx=problem.ctx) from None
+        except OSError as problem:
+            if problem.filename is not None or problem.errno not in _LOST_OUTPUT:
+                raise
+            _leave_standard_output()
+            click.echo(f"harness: cannot write its output: {problem.strerror}", err=True)
+            sys.exit(NOT_TESTED)
         except (KeyboardInterrupt, click.Abort):  # no test was running that handles the signal itself
             click.echo("harness: interrupted", err=True)
             sys.exit(INTERRUPTED)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -20,6 +22,16 @@ class SafeConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Print no more when the reader of a pipe has gone, as with ``| head``. The test goes on, and its exit code is
+        that of its verdict.
+        """
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        with suppress(OSError):  # not a file
+            os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """See Console. Before a cell is measured, so that an escape is not cut."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from harness.commands.check import refuse_repeats
 from harness.config.load_settings import LoadSettings
 from harness.config.settings import Settings
 from harness.errors import SettingsError
+from harness.terminal.safe_console import SafeConsole
 
 
 @pytest.fixture
@@ -233,3 +235,33 @@ def test_a_wrong_option_is_one_sentence(given: list[LoadSettings], options: list
     assert result.exit_code == 2
     assert message in result.output
     assert given == []
+
+
+def test_a_character_that_the_encoding_of_the_output_lacks_is_an_escape(
+    given: list[LoadSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "harness.commands.load.run_load", lambda *_, **__: SafeConsole().print("passed \u2264 \udcff")
+    )
+    done = CliRunner(charset="ascii").invoke(main, ["load"])
+    assert (done.exit_code, done.stdout) == (0, "passed \\u2264 \\udcff\n")
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EIO])
+def test_an_output_that_takes_no_more_is_one_sentence(
+    given: list[LoadSettings], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fails(*_: Any, **__: Any) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("harness.commands.load.run_load", fails)
+    done = load()
+    assert (done.exit_code, done.stderr) == (2, f"harness: cannot write its output: {os.strerror(number)}\n")
+
+
+def test_a_file_is_no_output(given: list[LoadSettings], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "results.sqlite")
+
+    monkeypatch.setattr("harness.commands.load.run_load", fails)
+    assert isinstance(load().exception, OSError)

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
-from harness.reports.chart_style import NO_MARKS, Chart, TimeMarks
+from harness.reports.chart_style import NO_MARKS, Chart, TimeMarks, log_scale
 from harness.reports.load_section import charts
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
@@ -87,3 +88,11 @@ def test_marks_of_a_restart(restart: RestartCost | None, text: str) -> None:
 def test_nothing_is_marked_without_a_warm_up_and_a_restart() -> None:
     assert TimeMarks.of((START, START + 9), None, None) == NO_MARKS
     assert (NO_MARKS.legend, NO_MARKS.alternative) == ([], "")
+
+
+def test_an_axis_of_zeros_alone_warns_of_nothing() -> None:
+    axes = Figure().subplots()
+    axes.plot([0, 1], [0, 0])
+    log_scale(axes, [0.0, 0.0])
+    assert axes.get_yscale() == "log"
+    assert 0 < axes.get_ylim()[0] < 1 < axes.get_ylim()[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import pytest
 from rich.live import Live
@@ -74,6 +75,16 @@ def test_a_name_with_brackets_or_colons_is_shown_as_it_is(text: str) -> None:
 def test_our_own_colours_stay() -> None:
     out = printed(Text("red \x1b[5m", "red"), colours=True)
     assert out == "\x1b[31mred \\x1b[5m\x1b[0m\n"
+
+
+def test_a_reader_that_has_gone_does_not_end_the_command() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as file:
+        console = SafeConsole(file=file)
+        console.print("nobody reads this")
+        file.write("nor this")
+        file.flush()
 
 
 def test_a_live_display_shows_escapes_too() -> None:
