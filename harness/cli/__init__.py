@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -45,6 +46,22 @@ _VERBS = (
 _LOST_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 
 
+def _open_closed_streams() -> None:
+    """Open the standard streams that the caller has closed (``>&-``).
+
+    A file that is opened later would get the number of one, and everything that is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+        nowhere = Path(os.devnull).open("r+", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+        setattr(sys, name, nowhere)
+
+
 def _leave_standard_output() -> None:
     """Send what is still in its buffer nowhere: the interpreter writes that at its end, and would fail."""
     if sys.stdout is sys.__stdout__ and sys.stdout is not None:
@@ -58,6 +75,7 @@ class _Harness(LazyGroup):
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """See click.Group. What the encoding of a terminal or pipe lacks, for example ≤, is printed as an escape."""
+        _open_closed_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,18 @@ def test_an_output_that_takes_no_more_is_one_sentence(
     monkeypatch.setattr("harness.commands.load.run_load", fails)
     done = load()
     assert (done.exit_code, done.stderr) == (2, f"harness: cannot write its output: {os.strerror(number)}\n")
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+def test_a_standard_stream_that_the_caller_has_closed_is_opened(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(sys, name, None)
+    with pytest.raises(SystemExit) as ended:
+        main(["requirements"])
+    assert ended.value.code == 0
+    assert getattr(sys, name).name == os.devnull
+    getattr(sys, name).close()
 
 
 def test_a_file_is_no_output(given: list[LoadSettings], monkeypatch: pytest.MonkeyPatch) -> None:
