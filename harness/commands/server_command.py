@@ -23,7 +23,7 @@ START_TIMEOUT_S = 60.0
 """How long a server may take until it accepts a connection."""
 
 LOG_BYTES = 64 * 1024 * 1024
-"""A server's log that grows beyond this begins anew, so that a server that prints without end fills no disk."""
+"""A server's log that grows beyond this begins again, so that a server that prints without end fills no disk."""
 
 _STOP_TIMEOUT_S = 10.0
 _CHECK_LOG_EVERY_S = 1.0

@@ -24,7 +24,7 @@ class SafeConsole(Console):
         super().__init__(markup=False, emoji=False, **options)
 
     def on_broken_pipe(self) -> None:
-        """Print no more when the reader of a pipe has gone, as with ``| head``. The test goes on, and its exit code is
+        """Print no more when the reader of a pipe has gone, as with ``| head``. The test continues, and its exit code is
         that of its verdict.
         """
         self.quiet = True
