@@ -24,8 +24,9 @@ class SafeConsole(Console):
         super().__init__(markup=False, emoji=False, **options)
 
     def on_broken_pipe(self) -> None:
-        """Print no more when the reader of a pipe has gone, as with ``| head``. The test continues, and its exit code is
-        that of its verdict.
+        """Print no more when the reader of a pipe has gone, as with ``| head``.
+
+        The test continues, and its exit code is that of its verdict.
         """
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
