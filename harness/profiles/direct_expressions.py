@@ -15,10 +15,9 @@ Find = Callable[[Any], Any]
 def direct(node: Mapping[str, Any]) -> Find | None:
     """What finds the value of a parsed expression, exactly as the library does; None if it has other parts."""
     kind = node["type"]
-    if kind == "field":
-        return _field(node["value"])
-    if kind == "index":
-        return _index(node["value"])
+    path = _path_of(node)
+    if path is not None:
+        return _path(path)
     if kind in {"identity", "current"}:
         return lambda value: value
     if kind == "literal":
@@ -39,15 +38,33 @@ def is_false(value: Any) -> bool:
     return value is None or value is False or value in ("", [], {})
 
 
-def _field(name: str) -> Find:
-    return lambda value: value.get(name) if isinstance(value, Mapping) else None
+def _path_of(node: Mapping[str, Any]) -> tuple[str | int, ...] | None:
+    """The names and places of an expression that is a path of nothing else; None if it has other parts."""
+    if node["type"] in {"field", "index"}:
+        return (node["value"],)
+    if node["type"] not in {"subexpression", "index_expression"}:
+        return None
+    parts = [_path_of(child) for child in node["children"]]
+    known = [part for part in parts if part is not None]
+    return tuple(step for part in known for step in part) if len(known) == len(parts) else None
 
 
-def _index(place: int) -> Find:
+def _path(steps: tuple[str | int, ...]) -> Find:
+    """What follows a path. An exact `dict` is asked for first: to ask for a Mapping takes several times as long."""
+
     def find(value: Any) -> Any:
-        if not isinstance(value, list) or not -len(value) <= place < len(value):
-            return None
-        return value[place]
+        for step in steps:
+            if type(step) is str:
+                if type(value) is not dict and not isinstance(value, Mapping):
+                    return None
+                value = value.get(step)
+            elif isinstance(value, list) and -len(value) <= step < len(value):  # type: ignore[operator]
+                value = value[step]  # type: ignore[index]
+            else:
+                return None
+            if value is None:
+                return None
+        return value
 
     return find
 

@@ -15,7 +15,7 @@ from harness.contract.decoding.fast_decoder import FastDecoder
 from harness.contract.decoding.frame_template import FastPathError
 from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.limits import LINES_OF_EVENT
-from harness.contract.decoding.profile_template import ProfileTemplate, learn_profile_template
+from harness.contract.decoding.profile_template import EqualFrames, ProfileTemplate, learn_profile_template
 from harness.contract.decoding.read_log import ReadLog
 from harness.profiles.capability import Capability
 from harness.profiles.event_position import position_of
@@ -42,6 +42,7 @@ class ProfileDecoder(FastDecoder):
 
     __slots__ = (
         "_ends",
+        "_equal",
         "_is_learned",
         "_last",
         "_order",
@@ -76,6 +77,7 @@ class ProfileDecoder(FastDecoder):
         self._run = b""
         self._last: tuple[int, ...] = ()
         self._tokens_template: ProfileTemplate | None = None
+        self._equal: EqualFrames | None = None
         self._is_learned = False
         self._will_end_ns: int | None = None
         self._with_id_ns: int | None = None
@@ -181,19 +183,30 @@ class ProfileDecoder(FastDecoder):
         template = self._tokens_template
         if template is None or self.terminal is not None or self._ends:
             return 0
+        if self._equal is not None and self._equal.are_at(body, place, whole):
+            equal = self._equal.take(body, place, whole)
+            if equal is not None:
+                count, texts, after = equal
+                self._count(texts, count)
+                return after
+            self._equal = None  # the pattern alone takes less time than both
         match = template.match(body, place)
         if match is None or match.end() > whole or (template.has_run and match["run"] != self._run):
             return 0
         block = match[0]
-        if not block.isascii():
-            self._check_utf8(block)
-        count = block.count(template.blank)
+        count = template.count(block)
         if template.ids is not None and not self._take_ids_of(template.ids(block), count):
             raise FastPathError("ids do not increase")
+        self._count(block, count)
+        return match.end()
+
+    def _count(self, texts: bytes, count: int) -> None:
+        """Count tokens. Raises FastPathError if the bytes of their texts are not UTF-8."""
+        if not texts.isascii():
+            self._check_utf8(texts)
         self.events += count
         self._run_events += count
         self.tokens += count
-        return match.end()
 
     def _take_ids_of(self, ids: list[bytes], count: int) -> bool:
         return len(ids) == count and all(map(self._take_position, ids))
@@ -295,6 +308,7 @@ class ProfileDecoder(FastDecoder):
             return
         if template.has_run:
             self._run = match["run"]
+        self._equal = EqualFrames(match) if template.ids is None else None
         self._tokens_template = template
 
 

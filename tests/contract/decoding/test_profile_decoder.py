@@ -248,3 +248,51 @@ def test_what_does_not_fit_together_is_not_regular(datas: list[str]) -> None:
     run = of_body("ag-ui", body.encode(), list(range(40, len(body), 40)), Ending.COMPLETE)
     assert not run.is_regular
     assert_agrees(run)
+
+
+def token_of(text: bytes, run: bytes = b"chatcmpl-1") -> bytes:
+    frame = chat({"content": "@"}).encode().replace(b"@", text).replace(b"chatcmpl-1", run)
+    return b"data: " + frame + b"\n\n"
+
+
+PLAIN = [token_of(b"word%d " % number) for number in range(6)]
+ODD = {
+    "a line end in the text": [token_of(b"a\n\nb")],
+    "another line end": [token_of(b"a\rb")],
+    "an open escape": [token_of(b"a\\")],
+    "an unknown escape": [token_of(b"a\\x")],
+    "a quote": [token_of(b'a"b')],
+    "an escaped quote": [token_of(b'a\\"b')],
+    "a character as an escape": [token_of(b"\\u00e9")],
+    "half a character in each of two texts": [token_of(b"\xc3"), token_of(b"\xa9")],
+    "no text": [token_of(b"")],
+    "another run": [token_of(b"a", b"chatcmpl-2")],
+    "a comment": [b": ping\n\n"],
+    "an id": [b"id: 7\n" + token_of(b"a")],
+    "a duplicate key": [token_of(b'a","content":"b')],
+    "the bytes before the text": [token_of(b'abcdelta":{"content":"b')],
+    "a control character": [token_of(b"a\x01b")],
+    "a blank line": [b"\n"],
+    "two lines of data": [b"data: \n" + token_of(b"a")],
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("at", [1, 4, 6])
+def test_it_agrees_on_one_odd_token_among_many_in_one_read(odd: list[bytes], at: int) -> None:
+    end = [b"data: " + chat({}, "stop").encode() + b"\n\n", b"data: [DONE]\n\n"]
+    assert_agrees(
+        of_body("openai-chat", b"".join([*PLAIN[:at], *odd, *PLAIN[at:], *end]), [], Ending.COMPLETE)
+    )
+
+
+def test_equal_tokens_are_taken_apart_at_the_text() -> None:
+    run = of_body("openai-chat", b"".join([*PLAIN, token_of("é".encode()), *PLAIN]), [], Ending.CUT)
+    decoder = run._response._decoder
+    assert isinstance(decoder, ProfileDecoder)
+    assert (decoder.tokens, decoder._equal is not None) == (13, True)
+    other = [token_of(b"a").replace(b'"m"', b'"model-%d"' % number) for number in range(9)]
+    run = of_body("openai-chat", b"".join([*PLAIN, *other]), [], Ending.CUT)
+    decoder = run._response._decoder
+    assert isinstance(decoder, ProfileDecoder)
+    assert (decoder.tokens, decoder._equal) == (15, None), "they cost both ways of looking once"
