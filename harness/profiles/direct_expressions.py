@@ -50,7 +50,7 @@ def _path_of(node: Mapping[str, Any]) -> tuple[str | int, ...] | None:
 
 
 def _path(steps: tuple[str | int, ...]) -> Find:
-    """What follows a path. An exact `dict` is asked for first: to ask for a Mapping takes several times as long."""
+    """What follows a path. The exact type `dict` is compared first: a check for Mapping takes several times as long."""
 
     def find(value: Any) -> Any:
         for step in steps:
