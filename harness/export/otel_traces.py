@@ -139,4 +139,4 @@ def _all_encodable(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _encodable(text: str) -> str:
     """No format can encode lone surrogates, which a server may send."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

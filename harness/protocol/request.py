@@ -39,8 +39,11 @@ class HttpRequest:
 
     def header(self, name: str) -> str | None:
         """The first value of header field `name`, case-insensitive; None if absent."""
-        lower = name.lower()
-        return next((value for key, value in self.headers if key.lower() == lower), None)
+        lower, size = name.lower(), len(name)
+        for key, value in self.headers:  # each request of a load is asked more than once: no generator
+            if len(key) == size and key.lower() == lower:
+                return value
+        return None
 
     def with_header(self, name: str, value: str | None) -> Self:
         """A copy with header field `name` set to `value`, or without it if `value` is None."""

@@ -6,6 +6,7 @@ Source: https://www.w3.org/TR/trace-context/#traceparent-header
 from __future__ import annotations
 
 import os
+import random
 import re
 
 from harness.protocol.request import HttpRequest
@@ -20,14 +21,18 @@ _FORM = re.compile(
 )
 
 
+_ids = random.Random()  # noqa: S311 - a load needs many, and nothing depends on their secrecy
+os.register_at_fork(after_in_child=_ids.seed)  # no two processes have the same ids
+
+
 def new_trace_id() -> str:
     """A random trace id: 32 hexadecimal digits."""
-    return os.urandom(16).hex()
+    return _ids.randbytes(16).hex()
 
 
 def new_span_id() -> str:
     """A random id of a span, which a request names as its parent: 16 hexadecimal digits."""
-    return os.urandom(8).hex()
+    return _ids.randbytes(8).hex()
 
 
 def traceparent(trace_id: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -8,6 +9,20 @@ from harness.protocol.traceparent import new_trace_id, trace_id_of, traceparent
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
+
+
+def test_a_forked_process_has_other_ids() -> None:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writer, new_trace_id().encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        forked = told.read()
+    assert re.fullmatch("[0-9a-f]{32}", forked)
+    assert forked != new_trace_id()
 
 
 def test_a_value_has_the_trace_id_a_new_parent_id_and_asks_for_recording() -> None:

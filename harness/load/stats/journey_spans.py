@@ -219,11 +219,16 @@ def _request(exchange: Exchange) -> tuple[str, str, str | None, str | None, Timi
 def _decoded(
     step: StreamStep, exchange: Exchange, record: StreamRecord, kind: str | None, cancel_ms: float | None
 ) -> RequestPart:
-    summary = exchange.summary
+    request, summary = exchange.request, exchange.summary
     tokens = summary.token_arrivals_ns
     return RequestPart(
         step,
-        *_request(exchange),
+        request.method,
+        request.target,
+        request.origin,
+        request.header(FIELD),
+        exchange.timing,
+        exchange.profile,
         record.status,
         record,
         kind,

@@ -91,7 +91,8 @@ class TraceSampler:
         self._address = address
         self._shown = lru_cache(_ADDRESSES)((redact or Redactor(())).text)  # masking takes time
         self._clock = clock
-        self._least_random = round((1 - share) * 16**_RANDOM_DIGITS)
+        least = round((1 - share) * 16**_RANDOM_DIGITS)
+        self._least_random = f"{least:0{_RANDOM_DIGITS}x}" if share > 0 else "none"  # comes after all digits
         self._open: dict[int, JourneySpans] = {}
         self._slowest = self._longest, self._latest, self._oldest = _Slowest(), _Slowest(), _Slowest()
         self._failed: Counter[tuple[str, str | None]] = Counter()  # in this window, by journey and kind
@@ -133,29 +134,25 @@ class TraceSampler:
     def _ended(self, spans: JourneySpans) -> None:
         if self._open.pop(id(spans), None) is None or not spans.parts:
             return
-        if self._is_wanted(spans):
+        is_of_share = spans.trace_id[-_RANDOM_DIGITS:] >= self._least_random
+        if (is_of_share or spans.failure is not None) and self._is_wanted(spans):
             self._ready.append(self._trace(spans))
             return
         self._longest.offer(spans.duration_ms, spans)
         self._latest.offer(spans.ttft_ms, spans)
-        self._oldest.offer(spans.age_ms, spans)
+        if spans.age_ms >= 0:
+            self._oldest.offer(spans.age_ms, spans)
 
     def _trace(self, spans: JourneySpans) -> TraceRecord:
         return spans.trace(self._address, self._shown)
 
     def _is_wanted(self, spans: JourneySpans) -> bool:
-        """Whether it is exported, slow or not: it failed, or is one of the share."""
-        if not self._is_of_interest(spans):
-            return False
+        """Whether one that failed, or is of the share, is exported, slow or not."""
         if self._has_room(spans):
             self._requests += len(spans.parts)
             return True
         self._left_out += 1
         return False
-
-    def _is_of_interest(self, spans: JourneySpans) -> bool:
-        is_of_share = int(spans.trace_id[-_RANDOM_DIGITS:], 16) >= self._least_random
-        return spans.failure is not None or is_of_share
 
     def _has_room(self, spans: JourneySpans) -> bool:
         """Whether this window has room for it, which it then takes."""
