@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,44 @@ from harness.input_file import TOKEN_BYTES, read_text, read_toml
 from harness.protocol.strict_json import has_lone_surrogate
 
 _MESSAGE_CHARS = 300
+
+
+#: What the settings file says, while settings are being loaded.
+_file_values: ContextVar[Mapping[str, Any]] = ContextVar("file_values")
+
+
+class _Loaded(Settings):
+    """From all sources. A class takes several times as long to make as to fill, so there is one for all."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            init_settings,
+            env_settings,
+            InitSettingsSource(settings_cls, dict(_file_values.get())),
+        )
+
+
+class _Alone(Settings):
+    """From one document."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
 
 
 def read_token(path: Path) -> str:
@@ -57,46 +96,17 @@ def settings_alone(document: Mapping[str, Any], origin: str) -> Settings:
 
     origin: where the document is from, for messages. Raises SettingsError.
     """
-
-    class Alone(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (init_settings,)
-
     try:
-        return Alone(**dict(document))
+        return _Alone(**dict(document))
     except ValidationError as problem:
         raise SettingsError(_message(problem, origin)) from None
 
 
 def _load(file_values: Mapping[str, Any], origin: str, flags: Mapping[str, Any]) -> Settings:
-
-    class Loaded(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (
-                init_settings,
-                env_settings,
-                InitSettingsSource(settings_cls, dict(file_values)),
-            )
-
     _refuse_unreadable(flags)
+    token = _file_values.set(file_values)
     try:
-        return Loaded(**dict(flags))
+        return _Loaded(**dict(flags))
     except ValidationError as problem:
         raise SettingsError(_message(problem, origin)) from None
     except RecursionError:  # only variables are JSON that nothing has checked before
@@ -106,6 +116,8 @@ def _load(file_values: Mapping[str, Any], origin: str, flags: Mapping[str, Any])
         raise SettingsError(
             f"an environment variable {ENV_PREFIX}{field.upper()}… is not valid JSON: {problem.__cause__}"
         ) from None
+    finally:
+        _file_values.reset(token)
 
 
 def _read_file(config: Path | None) -> tuple[dict[str, Any], str]:

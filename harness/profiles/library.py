@@ -93,6 +93,7 @@ def with_cancellation(profile: Profile, part: Mapping[str, Any], label: str) -> 
     return parse(tomlkit.dumps(document), label)
 
 
+@lru_cache(maxsize=16)
 def parse(text: str, label: str) -> Profile:
     """A profile from TOML. label: what messages call it. Raises SettingsError with the place and what is wrong."""
     try:

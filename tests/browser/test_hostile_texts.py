@@ -83,7 +83,7 @@ def hover_charts(tab: Page) -> None:
 def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
     out = tmp_path / 'out"><img src=x onerror=window.ran=1>'
     with (
-        hostile_server(gap_s=0.02) as server,
+        hostile_server(gap_s=0.06) as server,
         served(
             tmp_path,
             server.base_url,

@@ -220,7 +220,7 @@ def test_a_test_in_the_page(tmp_path: Path, browser: Browser, mode: Mode) -> Non
         return "swap" if run % 10 == 3 else "none"
 
     with (
-        run_server(tokens=6, gap_s=0.03, fault=fault) as server,
+        run_server(tokens=6, gap_s=0.08, fault=fault) as server,
         served(tmp_path, server.base_url, mode, **SETTINGS) as page,
         visit(browser, page) as context,
     ):
@@ -283,7 +283,7 @@ def test_the_last_numbers_come_also_when_the_last_streams_take_their_time(
 
 def test_the_charts_can_be_read_without_seeing_and_without_a_mouse(tmp_path: Path, browser: Browser) -> None:
     with (
-        run_server(tokens=4, gap_s=0.03) as server,
+        run_server(tokens=4, gap_s=0.1) as server,
         served(tmp_path, server.base_url, "local", **SETTINGS) as page,
         visit(browser, page) as context,
     ):

@@ -13,11 +13,12 @@ from pydantic import ValidationError
 from harness.config.load_settings import LoadSettings, parse_journeys
 from harness.config.parsing import Seconds, parse_duration_s, parse_ramp, parse_spike, parse_steps
 from harness.config.settings import Settings, TargetSettings
-from harness.config.sources import load_settings, read_token
+from harness.config.sources import load_settings, read_token, settings_alone
 from harness.config.trace import read_arrival_times
 from harness.contract.expectations import Expectations
 from harness.errors import SettingsError
 from harness.gate.equivalence import Effects
+from harness.profiles import library
 from harness.reference.settings import demo_config
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
@@ -768,3 +769,20 @@ def test_a_command_with_a_nul_and_too_many_replicas_are_refused() -> None:
     ):
         with pytest.raises(ValidationError, match="target"):
             Settings.model_validate({"target": values})
+
+
+def test_loading_settings_makes_no_class_and_reads_a_profile_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process of a load does it several times."""
+    file = tmp_path / "harness.toml"
+    monkeypatch.chdir(tmp_path)
+    file.write_text('[target]\nprofile = "openai-chat"\n[load]\nusers = 3\n')
+    first = load_settings(file)
+    file.write_text("")
+    again = load_settings(file)
+    assert (first.load.users, again.load.users) == (3, LoadSettings().users)
+    assert (first.target.profile, again.target.profile) == ("openai-chat", "workflow-actions")
+    assert type(first) is type(again)
+    assert library.load("openai-chat") is library.load("openai-chat")
+    assert type(settings_alone({}, "a file")) is type(settings_alone({}, "a file"))

@@ -262,7 +262,7 @@ def test_a_worker_that_gets_users_before_it_is_ready_runs_them(tmp_path: Path) -
     """One that joins a running test is told of its users as soon as it is connected."""
     plan = LoadSettings(users=2, duration=20, journeys=FRESH)
     (tmp_path / "late.py").write_text(LATE)
-    with run_server(gap_s=0.02) as server, pytest.MonkeyPatch.context() as patch:
+    with run_server(gap_s=0.1) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv(
             "PYTHONPATH", os.pathsep.join([str(locustfile().parent), os.environ.get("PYTHONPATH", "")])
         )
@@ -277,7 +277,7 @@ def test_a_worker_that_gets_users_before_it_is_ready_runs_them(tmp_path: Path) -
 
 def test_a_worker_that_joins_during_the_test_has_no_share(tmp_path: Path) -> None:
     # Long enough for the second worker to start on a busy machine, and for Locust to stop a user that it moves there.
-    plan = LoadSettings(rate=30, duration=12, journeys=FRESH)
+    plan = LoadSettings(rate=8, duration=12, journeys=FRESH)
     with run_server() as server:
         load = Cluster(tmp_path, server.base_url, plan, 1)
         with load.started(), load.worker(plan):

@@ -11,7 +11,7 @@ import pytest
 from tests.cases import all_cases
 from tests.truth.cycles import Cycle, Session, by_api, by_web
 
-CYCLES = 5
+CYCLES = 3
 
 
 @pytest.mark.slow

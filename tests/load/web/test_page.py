@@ -324,7 +324,7 @@ def test_the_form_reaches_every_worker(tmp_path: Path, mode: Mode) -> None:
     Warm-up ends at the next whole second, so of the 3 s at least 1 s is always measured.
     """
     with (
-        run_server(gap_s=0.005) as server,
+        run_server(gap_s=0.04) as server,
         served(tmp_path, server.base_url, mode, journeys={"join": 1}) as page,
     ):
         form = {"open_loop_rate": "40", "open_loop_duration": "3s", "open_loop_seed": "5", "warm_up": "1s"}
@@ -371,7 +371,7 @@ def test_a_condition_ends_a_test_of_the_page(tmp_path: Path, given: str) -> None
     load = {**WHOLE, **({"abort_on": conditions} if given == "in the settings" else {})}
     form = {**FORM, **({"abort_on": "; ".join(conditions)} if given == "in the form" else {})}
     with (
-        run_server(fault=lambda _: "truncate") as server,
+        run_server(gap_s=0.05, fault=lambda _: "truncate") as server,
         served(tmp_path, server.base_url, "local", **load) as page,
     ):
         assert page.post("/swarm", **form)["success"]
@@ -391,7 +391,7 @@ def test_a_condition_ends_a_test_of_the_page(tmp_path: Path, given: str) -> None
 
 @pytest.mark.slow
 def test_during_a_test_only_the_number_of_users_can_be_changed(tmp_path: Path) -> None:
-    with run_server(gap_s=0.005) as server, served(tmp_path, server.base_url, "local", **WHOLE) as page:
+    with run_server(gap_s=0.05) as server, served(tmp_path, server.base_url, "local", **WHOLE) as page:
         assert page.post("/swarm", **FORM)["success"]
         page.wait_for_state("running")
         wait_for(lambda: page.live()["users"] == 4)
@@ -414,7 +414,7 @@ def test_during_a_test_only_the_number_of_users_can_be_changed(tmp_path: Path) -
 def test_the_report_of_a_running_test_and_of_one_that_has_ended(tmp_path: Path) -> None:
     """Without --harness-out: results are kept until the process ends, for the report."""
     with (
-        run_server(gap_s=0.005) as server,
+        run_server(gap_s=0.04) as server,
         served(tmp_path, server.base_url, "local", keep=False, **WHOLE) as page,
     ):
         assert page.post("/swarm", **FORM)["success"]
@@ -442,7 +442,7 @@ def command(where: Path, *more: str) -> list[str]:
 def test_harness_load_serves_the_page_until_it_is_interrupted(tmp_path: Path) -> None:
     port = free_port()
     page = Page(port)
-    with run_server(gap_s=0.005) as server:
+    with run_server(gap_s=0.04) as server:
         (tmp_path / "harness.toml").write_text(
             tomlkit.dumps(config(server.base_url, users=3, journeys=FRESH))
         )
