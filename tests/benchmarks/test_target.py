@@ -131,17 +131,20 @@ def test_a_request_in_pieces_and_two_at_once(paced: Target) -> None:
     assert [f'"run-{number}"'.encode() in answer for number in (1, 2, 3)] == [True] * 3
 
 
-def test_a_disconnected_client(paced: Target) -> None:
-    with socket.create_connection(("127.0.0.1", paced.port), timeout=10) as sock:
-        sock.sendall(f"POST {PATH} HTTP/1.1\r\nContent-Length: 0\r\n\r\n".encode())
-        sock.recv(100)
-    deadline = time.monotonic() + 10
-    while paced.report()["open"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    report = paced.report()
+def test_a_disconnected_client(kind: str) -> None:
+    """Of a stream that takes a minute: a busy machine may take long between its beginning and the disconnection."""
+    rhythm = replace(PACED, tokens=3000)
+    with running_target(rhythm, kind=kind, lifetime_s=60) as target:
+        with socket.create_connection(("127.0.0.1", target.port), timeout=10) as sock:
+            sock.sendall(f"POST {PATH} HTTP/1.1\r\nContent-Length: 0\r\n\r\n".encode())
+            sock.recv(100)
+        deadline = time.monotonic() + 30
+        while target.report()["open"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        report = target.report()
     assert (report["broken_off"], report["streams"]) == (1, 0)
-    assert report["events"] <= PACED.tokens
+    assert report["events"] < rhythm.tokens
 
 
 def test_reset_clears_distributions_but_not_counts(

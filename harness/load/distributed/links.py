@@ -2,7 +2,8 @@
 
 Batches are sent with Locust's own reports. At the end of a test Locust's master would wait half a second for its
 workers and then leave. So while it is stopping, it tells each worker to drain (stop its users, close its collector,
-send every batch, confirm), and waits until all have drained or are gone.
+send every batch, confirm), and waits until all have drained or are gone. The master answers that too: what a process
+has sent just before its end may never leave the machine, and a worker would be lost whose results are all there.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class WorkerLink:
         self._runner = runner
         self._queue: SendQueue | None = None
         self._confirmed = Event()
+        self._drained_test = ""  # the master knows that this worker has drained
         self._draining = RLock()
         runner.register_message(DRAIN, self._on_drain, concurrent=True)
         runner.register_message(RECEIVED, self._on_received)
@@ -85,6 +87,8 @@ class WorkerLink:
     def _on_received(self, msg: Any, **_: Any) -> None:
         if self._queue is not None:
             self._queue.confirmed(msg.data["test"], msg.data["numbers"])
+            if msg.data.get("drained"):
+                self._drained_test = msg.data["test"]
             self._confirmed.set()
 
     def _on_report(self, data: dict[str, Any], **_: Any) -> None:
@@ -95,21 +99,30 @@ class WorkerLink:
         self.drain()
 
     def drain(self) -> None:
-        """Stop the users, send until the master has confirmed every batch, and tell it so. Gives up after 10 s."""
+        """Stop the users, send until the master has confirmed every batch and that it has all. Gives up after 10 s."""
         with self._draining:
             if self._queue is None:
                 return
             self._runner.stop()  # fires test_stop, which closes the collector
-            give_up = time.monotonic() + _GIVE_UP_SENDING_S
-            self._send()
-            while self._queue and time.monotonic() < give_up:
-                self._confirmed.clear()
-                if not self._confirmed.wait(_RESEND_AFTER_S):
-                    self._send()
-            if self._queue:
-                logger.error("the master did not confirm the last %d batches of results", len(self._queue))
-            else:
-                self._runner.send_message(DRAINED, {"test": self._queue.test})
+            queue, give_up = self._queue, time.monotonic() + _GIVE_UP_SENDING_S
+            self._send_until(lambda: not queue, self._send, give_up)
+            if queue:
+                logger.error("the master did not confirm the last %d batches of results", len(queue))
+                return
+            test = {"test": queue.test}
+            self._send_until(
+                lambda: self._drained_test == queue.test,
+                lambda: self._runner.send_message(DRAINED, test),
+                give_up,
+            )
+
+    def _send_until(self, is_confirmed: Callable[[], bool], send: Callable[[], None], give_up: float) -> None:
+        """Send until it is confirmed. give_up: on the monotonic clock, in s."""
+        send()
+        while not is_confirmed() and time.monotonic() < give_up:
+            self._confirmed.clear()
+            if not self._confirmed.wait(_RESEND_AFTER_S):
+                send()
 
     def _send(self) -> None:
         # With Locust's own numbers, so that its summary and the ledger cover the same streams.
@@ -238,3 +251,5 @@ class MasterLink:
         if self._deduplicator is not None and msg.data["test"] == self._deduplicator.test:
             self._drained.add(msg.node_id)
             self._changed.set()
+        answer = {"test": msg.data["test"], "numbers": [], "drained": True}
+        self._runner.send_message(RECEIVED, answer, msg.node_id)

@@ -12,8 +12,9 @@ import gevent
 from locust.env import Environment
 
 from harness.config.settings import Settings
+from harness.load.distributed import links
 from harness.load.distributed.delivery import SendQueue
-from harness.load.distributed.links import ARRIVALS_FINISHED, DRAINED, READY, MasterLink
+from harness.load.distributed.links import ARRIVALS_FINISHED, DRAINED, READY, RECEIVED, MasterLink, WorkerLink
 from harness.load.stats.collector import Collector
 from harness.load.stats.stream_metrics import RUN
 
@@ -40,6 +41,7 @@ class Runner:
 
     def send_message(self, name, data, client):
         self.sent.append((name, client))
+        self.last = data
 
     def get_worker_index(self, client):
         return "ab".index(client)
@@ -95,6 +97,58 @@ assert not finishing.ready(), "worker b has not confirmed that it has sent every
 runner.receive(DRAINED, "b")
 assert finishing.get(timeout=30) == []
 assert delivered == ["worker-a", "worker-b"]
+
+
+class Worker:
+    """A WorkerRunner whose messages the test hands over, or loses."""
+
+    client_id = "a"
+
+    def __init__(self):
+        self.handlers, self.sent = {}, []
+
+    def register_message(self, name, handler, concurrent=False):
+        self.handlers[name] = handler
+
+    def send_message(self, name, data=None):
+        self.sent.append((name, data))
+
+    def stop(self):
+        collector.close()
+
+
+def next_of(worker, name):
+    """The content of the worker's next message of that name."""
+    with gevent.Timeout(30):
+        while True:
+            while not worker.sent:
+                gevent.sleep(0.001)
+            found, content = worker.sent.pop(0)
+            if found == name:
+                return content
+
+
+links._RESEND_AFTER_S = 0.01
+link.start(Settings.model_validate({"load": {"users": 1, "duration": 1}}))
+collector = Collector("worker-a")
+collector.schedule("fresh", RUN)
+worker = Worker()
+theirs = Environment(parsed_options=SimpleNamespace(), events=None)
+workers_link = WorkerLink(theirs, worker)
+workers_link.open(link._deduplicator.test, collector)
+worker.sent.clear()
+finishing, draining = gevent.spawn(link.finish), gevent.spawn(workers_link.drain)
+environment.events.worker_report.fire(client_id="a", data=next_of(worker, "stats"))
+worker.handlers[RECEIVED](msg=SimpleNamespace(data=runner.last))
+next_of(worker, DRAINED)  # this one is lost
+assert not draining.ready(), "the worker must not end before the master knows that it has drained"
+next_of(worker, DRAINED)
+runner.receive(DRAINED, "a")
+assert runner.sent[-1] == (RECEIVED, "a")
+worker.handlers[RECEIVED](msg=SimpleNamespace(data=runner.last))
+draining.get(timeout=30)
+runner.receive(DRAINED, "b")
+assert finishing.get(timeout=30) == []
 '''
 
 
