@@ -39,6 +39,7 @@ PRELOADED = {
         "harness.commands.check",
         "harness.commands.conformance",
         "harness.commands.load_web",
+        "harness.load.bounds.stream_cost",
         "harness.reference.server",
         "harness.reports.html",
         "harness.suite.pytest_plugin",

@@ -22,17 +22,25 @@ from select import select
 from typing import IO, Any
 
 from harness.commands import processes, reference_process
+from harness.load.bounds import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Modules, and the kind of fork server that has imported the most of each.
-MODULES = {"locust": "load", "harness.load.locust.main": "load", "pytest": "commands", "harness": "commands"}
+MODULES = {
+    "locust": "load",
+    "harness.load.locust.main": "load",
+    "pytest": "commands",
+    "harness": "commands",
+    "harness.load.bounds.stream_cost": "commands",
+}
 KINDS = ("load", "commands")
 #: The kinds of what a verb of the harness starts.
 _STARTS = {
     "check": KINDS,
     "load": ("load",),
     "ab": KINDS,
-    "capacity": ("load",),
+    "capacity": KINDS,
+    "doctor": ("commands",),
     "conformance": ("commands",),
     "worker": ("load",),
 }
@@ -162,13 +170,13 @@ def command_file(path: Path, *, patches: Mapping[str, object] | None = None) -> 
 
 
 def _servers(module: str, arguments: Sequence[str]) -> dict[str, str]:
-    """The fork servers for what `python -m MODULE ARGUMENTS` starts: Locust's page makes reports."""
+    """The fork servers for what `python -m MODULE ARGUMENTS` starts: Locust's page makes reports and measures."""
     kinds: tuple[str, ...] = ()
     if module == "harness":
         kinds = _STARTS.get(next(iter(arguments), ""), ())
         if "--web" in arguments:
             kinds = KINDS
-    elif MODULES[module] == "load" and "--web-port" in arguments:
+    elif MODULES[module] == "load" and {"--web-port", "--harness-rate"} & {*arguments}:
         kinds = ("commands",)
     return {kind: server(kind) for kind in kinds}
 
@@ -230,6 +238,7 @@ def use(others: Mapping[str, str]) -> None:
     servers.update(others)
     processes.subprocess = Forking  # type: ignore[assignment,attr-defined]
     reference_process.subprocess = Forking  # type: ignore[assignment,attr-defined]
+    machine.subprocess = Forking  # type: ignore[assignment]
     if "harness.load.session" in sys.modules:
         importlib.import_module("harness.load.web.report_job").subprocess = Forking
 
@@ -299,12 +308,19 @@ class Forking:
     """In place of the module subprocess, where the harness starts load, suite and server: starts them by `start`."""
 
     DEVNULL, STDOUT, PIPE = subprocess.DEVNULL, subprocess.STDOUT, subprocess.PIPE
-    TimeoutExpired = subprocess.TimeoutExpired
+    TimeoutExpired, SubprocessError = subprocess.TimeoutExpired, subprocess.SubprocessError
 
     @staticmethod
-    def run(command: Sequence[str], *, timeout: float, **_: object) -> subprocess.CompletedProcess[str]:
-        """Of a command, perhaps behind `nice -n NUMBER`, with its output. Raises TimeoutExpired."""
+    def run(
+        command: Sequence[str], *, timeout: float, check: bool = False, **_: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Of a command, perhaps behind `nice -n NUMBER`, with its output. Without a fork server it is a new process.
+
+        Raises TimeoutExpired, and CalledProcessError if `check`.
+        """
         words = list(command)[list(command).index(sys.executable) :]
+        if MODULES[words[2]] not in servers:
+            return subprocess.run(command, timeout=timeout, check=check, capture_output=True, text=True)
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
             process = start(
                 words,
@@ -319,7 +335,10 @@ class Forking:
                 process.kill()
             output.seek(0)
             errors.seek(0)
-            return subprocess.CompletedProcess(command, code, output.read(), errors.read())
+            done = subprocess.CompletedProcess(command, code, output.read(), errors.read())
+        if check:
+            done.check_returncode()
+        return done
 
     @staticmethod
     def Popen(  # noqa: N802 - its name there
