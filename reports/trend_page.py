@@ -64,7 +64,9 @@ def trend_page(trend: Trend, name: str) -> TrendPage:
 
 def drift_sentences(trend: Trend) -> list[str]:
     """What became worse and is not better again, a sentence for each metric, and for each that was not followed."""
-    unfollowed = [f"whether {name} is worse is unknown: it changed too often" for name in trend.unfollowed]
+    unfollowed = [
+        f"whether {name} is worse is unknown: levels changed too often" for name in trend.unfollowed
+    ]
     return unfollowed + [
         f"{view.key} is {view.change} worse than before {view.commit} ({view.before} to {view.after}, {view.steps})"
         for one in trend.trends

@@ -72,7 +72,7 @@ class MetricTrend:
 class Trend:
     """The history of a baseline. left_out: how many older tests had a different load. notes: clauses.
 
-    unfollowed: names of metrics that changed too often to be followed.
+    unfollowed: names of metrics that were not followed, since levels changed too often.
     """
 
     entries: tuple[HistoryEntry, ...]
@@ -109,7 +109,10 @@ def _notes(entries: Sequence[HistoryEntry], left_out: int, unfollowed: Sequence[
     if left_out:
         yield f"{counted(left_out, 'older test')} with a different load or suite left out"
     if unfollowed:
-        yield f"{counted(len(unfollowed), 'metric')} changed too often to be followed: {', '.join(unfollowed)}"
+        yield (
+            f"{counted(len(unfollowed), 'metric')} not followed, since levels changed too often to look at all: "
+            f"{', '.join(unfollowed)}"
+        )
     if len(entries) < LEAST_TESTS:
         yield f"too few tests for a trend ({len(entries)}): at least {LEAST_TESTS} are needed"
     machines = list(dict.fromkeys(entry.machine for entry in entries if entry.machine))

@@ -400,7 +400,7 @@ def _create(path: Path) -> None:
         if left and not os.path.lexists(path):  # otherwise another process has just created all of them
             raise ResultsError(f"{left[0]} is left from an earlier results file; remove it")
         with suppress(FileExistsError):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # EXCL follows no link
     if clause := kind_problem(os.lstat(path).st_mode):
         raise ResultsError(f"{path}: cannot create the results file: {clause}")
     for suffix in SIDECARS:

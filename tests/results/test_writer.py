@@ -452,3 +452,8 @@ def test_examples_of_a_violation_wait_in_bounded_memory(path):
 def test_what_is_not_json_is_not_written(path):
     with ResultsWriter(path) as writer, pytest.raises(ValueError, match="not JSON compliant"):
         writer.add_violation("ids.unique", "fresh", 1, "twice", {"value": float("nan")})
+
+
+def test_functions_in_the_schema_of_a_file_are_not_trusted(path):
+    with ResultsWriter(path) as writer:
+        assert writer._db.execute("PRAGMA trusted_schema").fetchone() == (0,)
