@@ -25,7 +25,7 @@ from harness.config.target import Target
 from harness.contract.evidence.redaction import Redactor
 from harness.errors import SettingsError
 from harness.exit_codes import ABORTED, INTERRUPTED
-from harness.load.bounds.limits import limits_here, refuse_impossible
+from harness.load.bounds.limits import limits_here, refuse_impossible, refuse_too_few
 from harness.load.configurable import Configurable
 from harness.load.distributed.links import MasterLink, WorkerLink
 from harness.load.distributed.same_target import refuse_other_target
@@ -200,7 +200,7 @@ class Session:
             raise SettingsError("the previous test is still finishing; try again in a moment")
         settings = self._with_form(with_host(self._environment.host), values)
         Target(settings)
-        _check_workers(settings, self._environment.runner, users)
+        refuse_too_few(settings.load, self._environment.runner.worker_count, users)
         self._refuse_impossible(settings, users)
         self._started.clear()
         return settings
@@ -282,7 +282,7 @@ class Session:
         if self._worker_link is not None:
             self._start_users(settings, self._worker_link.plan(), f"worker-{runner.worker_index}")
             return
-        _check_workers(settings, runner, runner.target_user_count)
+        refuse_too_few(settings.load, runner.worker_count, runner.target_user_count)
         self._refuse_impossible(settings, runner.target_user_count)
         if self._users is not None:
             self._users.configure(settings.load, settings.target.api)
@@ -432,17 +432,3 @@ def with_host(host: str | None) -> Settings:
 def settings_or_exit() -> Settings:
     """The settings. If they are wrong, print one sentence to standard error and exit with 2."""
     return process.exit_on_error(load_settings)
-
-
-def _check_workers(settings: Settings, runner: Any, users: int) -> None:
-    """Raises SettingsError if the load cannot be divided among the workers."""
-    workers, limit = runner.worker_count, settings.load.max_in_flight
-    if limit is not None and limit < workers:
-        raise SettingsError(
-            f"max_in_flight is divided among the workers, and {limit} is too few for {workers} workers; raise it"
-        )
-    if settings.load.is_open and users < workers:
-        raise SettingsError(
-            f"an open loop needs one user per worker: there are {workers} workers, but users = {users}; "
-            f"use --users {workers}"
-        )

@@ -190,3 +190,17 @@ def peak_rate(load: LoadSettings) -> tuple[float, str]:
         busiest = int(in_second.argmax())
         return float(in_second[busiest]), f" in the trace, from {times_s[busiest]:g} s"
     return 0.0, ""
+
+
+def refuse_too_few(load: LoadSettings, workers: int, users: int) -> None:
+    """Raise SettingsError if the streams or users are fewer than the workers, which divide them among them."""
+    limit = load.max_in_flight
+    if limit is not None and limit < workers:
+        raise SettingsError(
+            f"max_in_flight is divided among the workers, and {limit} is too few for {workers} workers; raise it"
+        )
+    if load.is_open and users < workers:
+        raise SettingsError(
+            f"an open loop needs one user per worker: there are {workers} workers, but users = {users}; "
+            f"use --users {workers}"
+        )

@@ -9,7 +9,14 @@ import pytest
 from harness.config.load_settings import LoadSettings
 from harness.errors import SettingsError
 from harness.load.bounds import limits as module
-from harness.load.bounds.limits import LoadLimits, limits_here, peak_rate, refuse_impossible, refuse_processes
+from harness.load.bounds.limits import (
+    LoadLimits,
+    limits_here,
+    peak_rate,
+    refuse_impossible,
+    refuse_processes,
+    refuse_too_few,
+)
 from harness.load.bounds.machine import Machine
 from tests.cases import all_cases
 
@@ -151,3 +158,13 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match=re.escape("10,000 processes are more than this machine can use")):
         refuse_processes(10_000)
     refuse_processes(-1)  # Locust's word for all cores
+
+
+def test_each_worker_needs_a_user_and_a_stream() -> None:
+    open_loop = LoadSettings(rate=1, max_in_flight=3)
+    refuse_too_few(open_loop, 3, 3)
+    refuse_too_few(LoadSettings(users=1), 3, 1)
+    with pytest.raises(SettingsError, match="3 is too few for 4 workers; raise it"):
+        refuse_too_few(open_loop, 4, 4)
+    with pytest.raises(SettingsError, match="there are 3 workers, but users = 2; use --users 3"):
+        refuse_too_few(open_loop, 3, 2)
