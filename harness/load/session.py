@@ -200,7 +200,8 @@ class Session:
             raise SettingsError("the previous test is still finishing; try again in a moment")
         settings = self._with_form(with_host(self._environment.host), values)
         Target(settings)
-        refuse_too_few(settings.load, self._environment.runner.worker_count, users)
+        runner: Any = self._environment.runner
+        refuse_too_few(settings.load, runner.worker_count, users)
         self._refuse_impossible(settings, users)
         self._started.clear()
         return settings

@@ -457,3 +457,14 @@ def test_what_is_not_json_is_not_written(path):
 def test_functions_in_the_schema_of_a_file_are_not_trusted(path):
     with ResultsWriter(path) as writer:
         assert writer._db.execute("PRAGMA trusted_schema").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_removed_or_replaced_meanwhile_is_an_error(path, replaced):
+    writer = ResultsWriter(path)
+    path.unlink()
+    if replaced:
+        path.touch()
+    writer.add_ledger("w", 1, "fresh", "scheduled", 1)
+    with pytest.raises(ResultsError, match="removed or replaced during the test"):
+        writer.close()

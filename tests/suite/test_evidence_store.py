@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sqlite3
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,13 @@ from harness.config.settings import LimitSettings, Settings
 from harness.contract.evidence.document import EvidenceLeftOutError, restore
 from harness.contract.evidence.serialization import unpack
 from harness.contract.exchange import Exchange
-from harness.contract.requirements import RULES
+from harness.contract.requirements import CATALOGUE, RULES
 from harness.contract.rules import security
-from harness.suite.evidence_store import Evaluated, EvidenceStore, shortened_note
+from harness.contract.verdicts import Verdicts
+from harness.results.pending_rows import PendingRows
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
+from harness.suite.evidence_store import Evaluated, EvidenceStore, shortened_note, store_verdicts
 from harness.suite.time_limit import TimeLimit
 from tests.contract.exchanges import STREAM, done, frame, head, run, scripted, token, whole_run
 
@@ -131,3 +137,22 @@ def test_what_is_kept_in_memory_is_bounded_too(monkeypatch: pytest.MonkeyPatch) 
     shortened = ["shortened" in entry for entry in documents.values()]
     assert shortened == sorted(shortened)
     assert 1 <= shortened.count(False) <= 3
+
+
+def test_verdicts_are_there_even_if_the_disk_has_no_room_for_their_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = PendingRows.write
+
+    def write_until_full(rows: PendingRows, database: sqlite3.Connection) -> None:
+        write(rows, database)
+        if rows.exchanges:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(PendingRows, "write", write_until_full)
+    path = tmp_path / "results.sqlite"
+    one = {"scenario": "s", "label": "l", "size": 1, "json": zlib.compress(b"{}")}
+    with pytest.raises(ResultsError, match="disk is full"):
+        store_verdicts(path, Verdicts(), {"one": one})
+    with Results(path) as results:
+        assert len(results.checks()) == len(CATALOGUE)
