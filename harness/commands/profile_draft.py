@@ -11,7 +11,7 @@ from harness.errors import SettingsError
 from harness.exit_codes import PASSED
 from harness.formatting import shortened
 from harness.profiles import library
-from harness.profiles.guess import guess_profile
+from harness.profiles.guess import guess_profile, null_members
 from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.profiles.recognition import recognize_answer, recognize_request
 from harness.profiles.stream_reader import read_stream
@@ -54,6 +54,10 @@ def draft_profile(curl_file: Path, answer_file: Path) -> int:
     text = _HEAD + tomlkit.dumps(guessed)
     profile = library.parse(text, "the draft")
     print(text, end="")
+    if left_out := null_members(curl.body):
+        console.print(
+            f"not in the draft, because TOML has no null: {shortened(', '.join(left_out))}", markup=False
+        )
     stream = read_stream(profile, answer.frames, is_complete=answer.is_complete)
     console.print(f"text by the draft: {stream.text[:200]!r}", markup=False)
     for misfit in stream.problems:

@@ -7,6 +7,7 @@ is named.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -170,10 +171,14 @@ def _require_text(value: str, what: str) -> None:
         raise SettingsError(f"{what} is not UTF-8 text")
 
 
+_UNION_BRANCH = re.compile(r"function-[a-z]+\[|constrained-str$")
+"""How pydantic names the type, of several that a setting may have, for which a value was wrong."""
+
+
 def _message(problem: ValidationError, origin: str) -> str:
     errors = problem.errors(include_url=False)
     first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
-    place = _cut(".".join(str(part) for part in first["loc"]))
+    place = _cut(".".join(part for part in map(str, first["loc"]) if _UNION_BRANCH.match(part) is None))
     if first["type"] == "extra_forbidden":
         *parents, key = (str(part) for part in first["loc"])
         variable = ENV_PREFIX + "__".join([*parents, key]).upper()

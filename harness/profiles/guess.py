@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _SHOWN = 40
 
-_Path = tuple[str, ...]
+_Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def guess_profile(
     Raises ValueError if the answer has no events that each bring a piece of the text.
     """
     events = [frame for frame in frames if frame.dispatches]
-    run = {"path": path, "json" if form_as is None else "form": _with_placeholder(body)}
+    run = {"path": path, "json" if form_as is None else "form": without_null(_with_placeholder(body))}
     if form_as == "multipart":
         run["form_as"] = form_as
     tables = {
@@ -132,17 +133,30 @@ def _is_other(path: _Path) -> bool:
     return bool(_words(path[-1]) & _NO_PROMPT_WORDS) or "metadata" in path
 
 
-def _words(name: str) -> frozenset[str]:
-    """The words of a name such as user_message or userMessage, in lower case."""
-    return frozenset(word.lower() for word in _WORD.findall(name))
+def _words(step: str | int) -> frozenset[str]:
+    """The words of a name such as user_message or userMessage, in lower case; none of a place in a list."""
+    return frozenset(word.lower() for word in _WORD.findall(step)) if isinstance(step, str) else frozenset()
+
+
+def null_members(value: Any) -> list[str]:
+    """Where a body has null, as paths: TOML has no such value."""
+    return [".".join(map(str, path)) for path, leaf in _leaves(value) if leaf is None]
+
+
+def without_null(value: Any) -> Any:
+    """The value without what is null in it."""
+    if isinstance(value, Mapping):
+        return {name: without_null(member) for name, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [without_null(member) for member in value if member is not None]
+    return value
 
 
 def _replaced(value: Any, path: _Path, new: Any) -> Any:
     if not path:
         return new
     if isinstance(value, list):
-        place = int(path[0])
-        return [_replaced(one, path[1:], new) if at == place else one for at, one in enumerate(value)]
+        return [_replaced(one, path[1:], new) if at == path[0] else one for at, one in enumerate(value)]
     return {name: _replaced(one, path[1:], new) if name == path[0] else one for name, one in value.items()}
 
 
@@ -152,7 +166,7 @@ def _leaves(value: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
             yield from _leaves(member, (*path, name))
     elif isinstance(value, list):
         for place, member in enumerate(value):
-            yield from _leaves(member, (*path, str(place)))
+            yield from _leaves(member, (*path, place))
     else:
         yield path, value
 
@@ -161,7 +175,10 @@ def _expression(path: _Path) -> str:
     """A path as JMESPath, below `data`."""
     text = "data"
     for step in path:
-        text += f"[{step}]" if step.isdigit() else f".{step}" if _IDENTIFIER.fullmatch(step) else f'."{step}"'
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{step}" if _IDENTIFIER.fullmatch(step) else f".{json.dumps(step)}"
     return text
 
 
@@ -306,7 +323,7 @@ def _token(events: Sequence[_Seen]) -> tuple[str, _Path]:
     visible = {
         place: texts
         for place, texts in several.items()
-        if not _REASONING.search(".".join((place[0], *place[1])))
+        if not _REASONING.search(".".join(map(str, (place[0], *place[1]))))
     }
     candidates = (
         {place: texts for place, texts in visible.items() if len(set(texts)) > 1} or visible or several

@@ -658,7 +658,7 @@ def test_a_null_is_refused_because_toml_has_none(
     monkeypatch: pytest.MonkeyPatch, action: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("HARNESS_TARGET__ACTIONS", json.dumps({"success": {**ACTION, **action}}))
-    assert "it contains null, which a settings file cannot contain" in sentence()
+    assert "target.actions.success': it contains null, which a settings file cannot contain" in sentence()
 
 
 def test_settings_do_not_change() -> None:

@@ -9,7 +9,7 @@ import pytest
 import tomlkit
 
 from harness.profiles import library
-from harness.profiles.guess import guess_profile
+from harness.profiles.guess import guess_profile, null_members
 from harness.profiles.stream_reader import read_stream
 from harness.protocol.sse import SseDecoder
 from tests.profiles.test_captures import answer
@@ -178,3 +178,19 @@ LONG = "no prompt, however long this text may be"
 def test_the_prompt_is_found_by_its_name(body: dict[str, object], place: str) -> None:
     found = json.dumps(guess_profile("/", body, frames('data: {"t":"a"}', 'data: {"t":"b"}'))["run"]["json"])
     assert f'"{place}": "${{prompt}}"' in found
+
+
+def test_null_in_the_body_is_left_out_and_named() -> None:
+    body = {"q": "p", "thread": None, "o": {"a": [None, 1], "b": None}}
+    found = guess_profile("/", body, frames('data: {"t":"a"}', 'data: {"t":"b"}'))
+    assert found["run"]["json"] == {"q": "${prompt}", "o": {"a": [1]}}
+    assert null_members(body) == ["thread", "o.a.0", "o.b"]
+    assert "null" not in tomlkit.dumps(found)
+
+
+@pytest.mark.parametrize("name", ['q"t', "b\\s", "0", "", "a.b", "é"])
+def test_any_name_of_a_member_makes_an_expression(name: str) -> None:
+    events = [json.dumps({"list": [{name: word}], "type": "t"}) for word in ("a", "b", "c")]
+    read = frames(*(f"data: {one}" for one in events))
+    draft = library.parse(tomlkit.dumps(guess_profile("/", {}, read)), "the draft")
+    assert read_stream(draft, read).text == "abc"

@@ -153,11 +153,12 @@ def test_a_token_that_only_the_command_names_is_not_read(folder: Path, url: str)
 
 
 def test_a_profile_is_drafted_from_a_request_and_its_answer(folder: Path) -> None:
-    (folder / "run.sh").write_text("""curl http://h/api/runs -d '{"input":"Hello"}'\n""")
+    (folder / "run.sh").write_text("""curl http://h/api/runs -d '{"input":"Hello","thread":null}'\n""")
     done = run("profile", "init", "--from-curl", "run.sh", str(CAPTURES / "agui/success.http"))
     assert done.exit_code == 0, done.output
     (folder / "mine.toml").write_text(done.stdout)
     assert "the answer also fits ag-ui" in done.stderr
+    assert "not in the draft, because TOML has no null: thread" in done.stderr
     checked = run("profile", "check", "./mine.toml", str(CAPTURES / "agui/success.http"))
     assert checked.exit_code == 0, checked.output
 
