@@ -33,6 +33,8 @@ _QUOTES_OF_TWO_STRINGS = 4
 _LARGE_BYTES = 2**16
 _BLOCK_BYTES = 2**12
 _WITHOUT_ESCAPES = re.compile(r"[ !#$'-<>-\[\]-~]*")  # ASCII without line ends and quotes, too
+_REMEMBERED_CHARS = 200
+_MOST_REMEMBERED = 1000  # texts
 _SEARCHED_BYTES = 4 * 2**20  # of a body without its coding
 
 
@@ -50,10 +52,17 @@ class Redactor:
             if all(map(str.isascii, known))
             else None
         )
+        self._known: dict[str, str] = {}  # header fields, for example, are those of every request
 
     def text(self, text: str) -> str:
         """`text`, which a server sent, with every secret masked."""
-        return self._masked_text(text, self._forms)
+        known = self._known.get(text)
+        if known is not None:
+            return known
+        masked = self._masked_text(text, self._forms)
+        if len(text) <= _REMEMBERED_CHARS and len(self._known) < _MOST_REMEMBERED:
+            self._known[text] = masked
+        return masked
 
     def texts(self, texts: Sequence[str | None]) -> Sequence[str | None]:
         """The same for several short texts, at the cost of one if none holds a secret."""

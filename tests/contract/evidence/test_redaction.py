@@ -386,3 +386,24 @@ def test_the_quick_look_at_simple_texts_misses_no_form(secret: str) -> None:
     assert found
     if secret.isascii() and secret.strip("-+ :"):
         assert quick._is_surely_free("0af7651916cd43dd8448eb211c80319c")
+
+
+def test_a_short_text_is_searched_once_and_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[bytes] = []
+    search = Redactor._masked
+
+    def counted(self: Redactor, data: bytes, forms: Any) -> bytes:
+        searched.append(data)
+        return search(self, data, forms)
+
+    monkeypatch.setattr(Redactor, "_masked", counted)
+    one, other = Redactor(["secret-token"]), Redactor(["another-token"])
+    for _ in range(3):
+        assert one.text("Bearer secret-token") == "Bearer ************"
+        assert other.text("Bearer secret-token") == "Bearer secret-token"
+    assert len(searched) == 1  # that the other holds none shows without a search
+    for number in range(redaction._MOST_REMEMBERED + 10):
+        one.text(f"'{number}'")
+    assert len(one._known) == redaction._MOST_REMEMBERED
+    one.text("x" * 10_000)
+    assert max(map(len, one._known)) <= redaction._REMEMBERED_CHARS
