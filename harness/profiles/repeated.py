@@ -17,7 +17,7 @@ class RepeatedRequest:
     nowhere else, so they show where the ids are.
     """
 
-    __slots__ = ("_body", "_first", "_headers", "_ids", "_key", "_target")
+    __slots__ = ("_body", "_changing", "_first", "_headers", "_ids", "_key", "_target")
 
     def __init__(self, build: Callable[[str, Callable[[], str]], HttpRequest]) -> None:
         self._key = str(uuid4())
@@ -27,6 +27,9 @@ class RepeatedRequest:
         split = re.compile(pattern).split
         self._target = split(self._first.target)
         self._headers = tuple((split(name), split(value)) for name, value in self._first.headers)
+        self._changing = [
+            place for place, (name, value) in enumerate(self._headers) if len(name) > 1 or len(value) > 1
+        ]
         self._body = re.compile(pattern.encode()).split(self._first.body)
 
     def _next_mark(self) -> str:
@@ -43,10 +46,9 @@ class RepeatedRequest:
         def text(parts: list[str]) -> str:
             return parts[0] if len(parts) == 1 else "".join([new.get(part, part) for part in parts])
 
-        return HttpRequest(
-            first.method,
-            text(self._target),
-            tuple([(text(name), text(value)) for name, value in self._headers]),
-            b"".join([new_bytes.get(part, part) for part in self._body]),
-            first.values,
-        )
+        headers = list(first.headers)
+        for place in self._changing:
+            name, value = self._headers[place]
+            headers[place] = text(name), text(value)
+        body = b"".join([new_bytes.get(part, part) for part in self._body])
+        return HttpRequest(first.method, text(self._target), tuple(headers), body, first.values)

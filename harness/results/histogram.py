@@ -83,8 +83,9 @@ class Histogram:
         """Add one value. Raises ValueError for NaN and infinities."""
         if not math.isfinite(value_ms):
             raise ValueError(f"a duration must be a finite number of milliseconds, not {value_ms}")
-        self._recent.append(value_ms)
-        if len(self._recent) >= FOLD_AT:
+        recent = self._recent
+        recent.append(value_ms)
+        if len(recent) >= FOLD_AT:
             self._fold()
 
     def record_many(self, values_ms: npt.ArrayLike) -> None:

@@ -12,6 +12,8 @@ import time
 import gevent
 from gevent.lock import Semaphore
 
+from harness.transport.pulse import Pulse
+
 _LONGEST_SLICE_S = 0.003
 _RECENT_POLL_S = 0.002
 
@@ -19,10 +21,11 @@ _RECENT_POLL_S = 0.002
 class CpuYield:
     """Gives CPU slices to the greenlets of one process, first come, first served.
 
-    longest_slice_s: how long work runs before it yields.
+    longest_slice_s: how long work runs before it yields. pulse: of the event loop, which tells when it polled last.
     """
 
-    def __init__(self, *, longest_slice_s: float = _LONGEST_SLICE_S) -> None:
+    def __init__(self, *, longest_slice_s: float = _LONGEST_SLICE_S, pulse: Pulse | None = None) -> None:
+        self._pulse = pulse
         self._longest_slice_s = longest_slice_s
         self._recent_poll_s = min(_RECENT_POLL_S, longest_slice_s)
         self._waiting = Semaphore(1)
@@ -30,8 +33,15 @@ class CpuYield:
 
     def acquire(self) -> None:
         """Wait for a CPU slice. Returns at once if the event loop has just polled its sockets."""
-        if time.perf_counter() - self._polled_s < self._recent_poll_s:
+        now_s = time.perf_counter()
+        if now_s - self._polled_s < self._recent_poll_s:
             return
+        if self._pulse is not None:  # nearly always, it has just read the end of the stream
+            now_ns = time.monotonic_ns()
+            age_s = (now_ns - self._pulse.earliest_ns(now_ns)) / 1e9
+            if age_s < self._recent_poll_s:
+                self._polled_s = now_s - age_s
+                return
         with self._waiting:
             hub = gevent.get_hub()
             # Unlike sleep(0), a timer that is due at once makes the loop poll the sockets. Their greenlets run

@@ -27,6 +27,7 @@ from harness.load.stats.process_monitor import ProcessMonitor
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.trace_sampler import TraceSampler
 from harness.transport.gevent_client import GeventClient
+from harness.transport.gevent_poller import Poller
 
 if TYPE_CHECKING:
     from locust.env import Environment  # which patches the interpreter
@@ -106,7 +107,7 @@ class RunContext:
         self._rng = random.Random()  # noqa: S311 - it chooses cuts and journeys, not secrets
         self._run_lengths: dict[str, int] = {}
         self._run_times: dict[str, RunTimes] = {}
-        self._cpu_yield = CpuYield()
+        self._cpu_yield = CpuYield(pulse=Poller.for_current_hub().pulse)
 
     def start(self) -> None:
         """Begin to watch the process, and the restart of the server if there is one."""

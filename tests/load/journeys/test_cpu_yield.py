@@ -6,6 +6,7 @@ import gevent
 import pytest
 
 from harness.load.journeys.cpu_yield import CpuYield
+from harness.transport.pulse import Pulse
 
 
 def test_sockets_are_read_between_slices() -> None:
@@ -51,6 +52,30 @@ def test_a_long_slice_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     tick_s = 0.0
     gevent.joinall([gevent.spawn(compute, "a"), gevent.spawn(compute, "b")])
     assert log == ["a0", "a1", "b0", "b1"]
+
+
+@pytest.mark.parametrize(("polled_ago_ms", "waits"), [(0, False), (1, False), (2.5, True), (10, True)])
+def test_work_waits_for_no_other_poll_if_the_loop_has_just_polled(
+    polled_ago_ms: float, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr("harness.load.journeys.cpu_yield.time.monotonic_ns", lambda: int(now_s * 1e9))
+    monkeypatch.setattr("harness.load.journeys.cpu_yield.time.perf_counter", lambda: now_s)
+    pulse = Pulse()
+    pulse.seen(int(now_s * 1e9 - polled_ago_ms * 1e6))
+    cpu = CpuYield(pulse=pulse)
+    log: list[str] = []
+    other = gevent.spawn(log.append, "another greenlet")
+    cpu.acquire()
+    assert bool(log) is waits
+    if not waits:
+        now_s += 0.0029 - polled_ago_ms / 1000  # the slice began with the poll
+        cpu.yield_if_due()
+        assert not log
+        now_s += 0.0002
+        cpu.yield_if_due()
+        assert log
+    other.join()
 
 
 def test_a_greenlet_killed_while_waiting_does_not_block_others() -> None:
