@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from harness.config.settings import Settings
 from harness.contract.evidence.redaction import Redactor
 from harness.errors import FileWriteError, SettingsError
 from harness.results.manifest import NO_LOAD, manifest_at_start
+from harness.results.opening import SIDECARS
 from harness.results.reader import Results
 from harness.results.schema import RESULTS_FILE, ResultsError
 from harness.results.summary import write_summary
-from harness.results.writer import ResultsWriter
+from harness.results.writer import ResultsWriter, claim
 from harness.run_clock import RUN_CLOCK
 
 REPORT_FILE = "report.html"
@@ -50,12 +52,11 @@ def begin(out: Path, settings: Settings, *, has_suite: bool = False, has_load: b
     Raises SettingsError if the folder contains results (nothing is overwritten) or cannot be written to.
     """
     path = out / RESULTS_FILE
-    if os.path.lexists(path):
-        raise SettingsError(f"{path} is from an earlier test; choose a different --out folder or remove it")
     RUN_CLOCK.start()
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with ResultsWriter(path) as writer:
+        if not os.path.lexists(path):
+            out.mkdir(parents=True, exist_ok=True)
+        with _claimed(path), ResultsWriter(path) as writer:
             writer.set_manifest(
                 **manifest_at_start(settings.document(), Redactor(settings.secrets()).own_value(sys.argv)),
                 state="running",
@@ -71,9 +72,26 @@ def begin(out: Path, settings: Settings, *, has_suite: bool = False, has_load: b
     return path
 
 
+@contextmanager
+def _claimed(path: Path) -> Iterator[None]:
+    """The results file is that of this test alone; it is removed if the block fails, as on a full disk."""
+    try:
+        claim(path)
+    except FileExistsError:
+        raise SettingsError(
+            f"{path} is from an earlier test; choose a different --out folder or remove it"
+        ) from None
+    try:
+        yield
+    except (OSError, ResultsError):
+        discard(path)
+        raise
+
+
 def discard(path: Path) -> None:
     """Remove the results file of a test that did not begin, so that its folder can be used again."""
-    path.unlink(missing_ok=True)
+    for suffix in ("", *SIDECARS):
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
     with suppress(OSError):  # the folder has other files
         path.parent.rmdir()
 

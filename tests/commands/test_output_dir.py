@@ -11,6 +11,7 @@ from harness.commands import output_dir
 from harness.config.settings import Settings
 from harness.errors import SettingsError
 from harness.results.reader import Results
+from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
@@ -119,6 +120,30 @@ def test_results_are_never_overwritten(tmp_path: Path) -> None:
     ):
         output_dir.begin(tmp_path, SETTINGS)
     assert path.read_bytes() == before
+
+
+def test_of_two_tests_that_begin_at_once_one_gets_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output_dir.begin(tmp_path, SETTINGS)
+    monkeypatch.setattr("os.path.lexists", lambda _: False)  # it did not exist when the second looked
+    with pytest.raises(SettingsError, match="is from an earlier test"):
+        output_dir.begin(tmp_path, SETTINGS)
+    assert manifest(tmp_path / "results.sqlite")["state"] == "running"
+
+
+def test_a_test_that_cannot_begin_leaves_its_folder_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise ResultsError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultsWriter, "set_manifest", full)
+        with pytest.raises(ResultsError):
+            output_dir.begin(tmp_path / "out", SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+    output_dir.begin(tmp_path / "out", SETTINGS)
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
