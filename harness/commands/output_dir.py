@@ -15,11 +15,11 @@ from harness.config.settings import Settings
 from harness.contract.evidence.redaction import Redactor
 from harness.errors import FileWriteError, SettingsError
 from harness.results.manifest import NO_LOAD, manifest_at_start
-from harness.results.opening import SIDECARS
+from harness.results.opening import SIDECARS, claim
 from harness.results.reader import Results
 from harness.results.schema import RESULTS_FILE, ResultsError
 from harness.results.summary import write_summary
-from harness.results.writer import ResultsWriter, claim
+from harness.results.writer import ResultsWriter
 from harness.run_clock import RUN_CLOCK
 
 REPORT_FILE = "report.html"

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import stat
 from collections import OrderedDict
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -221,3 +221,26 @@ def _is_left_in_wal(path: Path) -> bool:
     except OSError:
         return False  # SQLite will say why
     return header.startswith(_PAGE_HEADER) and header[18:20] == bytes((_WAL, _WAL))
+
+
+def claim(path: Path) -> None:
+    """Create the file of a new test, empty. Of two tests that begin at once, one gets it.
+
+    Raises FileExistsError, other kinds of OSError, and ResultsError for what an earlier file has left.
+    """
+    left = [path.with_name(f"{path.name}{suffix}") for suffix in SIDECARS]
+    left = [sidecar for sidecar in left if os.path.lexists(sidecar)]
+    if left and not os.path.lexists(path):  # otherwise another process has just created all of them
+        raise ResultsError(f"{left[0]} is left from an earlier results file; remove it")
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # EXCL follows no link
+
+
+def create(path: Path) -> None:
+    """Create the file if it is missing, not through a link. Raises ResultsError for what is not a regular file."""
+    if not os.path.lexists(path):
+        with suppress(FileExistsError):
+            claim(path)
+    if clause := kind_problem(os.lstat(path).st_mode):
+        raise ResultsError(f"{path}: cannot create the results file: {clause}")
+    for suffix in SIDECARS:
+        sidecar_size(path, suffix)

@@ -20,10 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from harness.file_kinds import kind_problem
 from harness.results.histogram import Histogram
 from harness.results.ledger import checked_outcome
-from harness.results.opening import SIDECARS, SQLITE_PROBLEMS, require_schema, sidecar_size
+from harness.results.opening import SQLITE_PROBLEMS, create, require_schema
 from harness.results.pending_rows import PendingRows, write_totals
 from harness.results.rate_counts import checked_counter
 from harness.results.records import (
@@ -78,7 +77,7 @@ class ResultsWriter:
         self._closed = False
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _create(self.path)
+            create(self.path)
             self._db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             self._file = _file_number(self.path)
         except (OSError, sqlite3.Error) as problem:
@@ -390,29 +389,6 @@ def _file_number(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return info.st_dev, info.st_ino
-
-
-def claim(path: Path) -> None:
-    """Create the file of a new test, empty. Of two tests that begin at once, one gets it.
-
-    Raises FileExistsError, other kinds of OSError, and ResultsError for what an earlier file has left.
-    """
-    left = [path.with_name(f"{path.name}{suffix}") for suffix in SIDECARS]
-    left = [sidecar for sidecar in left if os.path.lexists(sidecar)]
-    if left and not os.path.lexists(path):  # otherwise another process has just created all of them
-        raise ResultsError(f"{left[0]} is left from an earlier results file; remove it")
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # EXCL follows no link
-
-
-def _create(path: Path) -> None:
-    """Create the file if it is missing, not through a link. Raises ResultsError for what is not a regular file."""
-    if not os.path.lexists(path):
-        with suppress(FileExistsError):
-            claim(path)
-    if clause := kind_problem(os.lstat(path).st_mode):
-        raise ResultsError(f"{path}: cannot create the results file: {clause}")
-    for suffix in SIDECARS:
-        sidecar_size(path, suffix)
 
 
 def _json(value: Any) -> str:

@@ -121,6 +121,17 @@ def test_the_number_of_series_is_bounded() -> None:
     assert reader.problem == f"of the series at http://h/metrics that match, only {MOST_SERIES} were kept"
 
 
+@pytest.mark.parametrize(("pattern", "turns"), [("none", 10), ("a_*", 30)])
+def test_streams_have_their_turn_while_a_page_is_parsed(
+    monkeypatch: pytest.MonkeyPatch, pattern: str, turns: int
+) -> None:
+    taken_turns: list[float] = []
+    monkeypatch.setattr(scrape.gevent, "sleep", taken_turns.append)
+    page = "".join(f"a_{number} 1\n" for number in range(1_000)) + "b 1\n" * 19_000
+    scraper(pattern, pages=[page]).scrape()
+    assert len(taken_turns) >= turns
+
+
 def test_a_long_series_and_a_long_line_are_left_out() -> None:
     page = f'm{{a="{"x" * 900}"}} 1\nm{{a="{"x" * 5000}"}} 1\nm 1\nm{{a="{"é" * 500}"}} 1\n'
     assert taken(scraper("m", pages=[page])) == {"m": ("gauge", 1.0)}
