@@ -246,8 +246,11 @@ SPOILS: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 }
 
 
-def spoil(server: RunServer, connection: int, how: str) -> None:
-    """From now on the nth connection to each run, from 1, gets its second event spoilt."""
+def spoil(server: RunServer, connection: int, how: str, *, cut: int) -> None:
+    """From now on the nth connection to each run, from 1, gets its second event spoilt.
+
+    cut: how many connections to a run get only the three events after which the client cuts them, however late it is.
+    """
     connections = Counter[int]()
 
     class Spoiling(Connection):
@@ -256,10 +259,12 @@ def spoil(server: RunServer, connection: int, how: str) -> None:
                 connections[id(run)] += 1
                 number = connections[id(run)]
             events = run.events
+            is_last_seen = [event.startswith(f"id: {last_event_id}\n".encode()) for event in events]
+            start = is_last_seen.index(True) + 1 if last_event_id else 0
             if number == connection:
-                is_last_seen = [event.startswith(f"id: {last_event_id}\n".encode()) for event in events]
-                start = is_last_seen.index(True) + 1 if last_event_id else 0
                 events = [*events[:start], *SPOILS[how](events[start:])]
+            if number <= cut:
+                events, fault = events[: start + 4], "truncate"
             super().play(sock, Run(run.body, events, run.started, run.gap_s), fault, last_event_id)
 
     server.RequestHandlerClass = Spoiling
@@ -312,11 +317,11 @@ def test_one_spoilt_event_is_found(
     monkeypatch.setattr(random.Random, "randint", lambda _, low, high: high)
     monkeypatch.setattr(StreamRunner, "random_event_index", lambda *_, **__: 3)
     # A busy machine must join while the run is in flight.
-    gap_s = 0.03 if journey == "join" else 0.005
+    gap_s = {"join": 0.03, "resume": 0.0}.get(journey, 0.005)
     with journey_rig(tmp_path, target={"last_event_id": last_event_id}, tokens=12, gap_s=gap_s) as rig:
         monkeypatch.setattr(rig.runner.rng, "choice", lambda options: options[0])
         assert rig.server is not None
-        spoil(rig.server, connection, how)
+        spoil(rig.server, connection, how, cut=2 if journey == "resume" else 0)
         found, details = violations(rig, journey, times=1)
     if how == "none":
         assert found == set()
