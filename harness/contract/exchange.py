@@ -228,6 +228,11 @@ class Exchange:
         return self.terminals[0]
 
     @property
+    def is_over(self) -> bool:
+        """Whether the run was over. It needs no frames."""
+        return self.summary.terminal is not None or self._ended_without_outcome
+
+    @property
     def over_ns(self) -> int | None:
         """When the run was over: arrival of that event. It needs no frames."""
         terminal_ns = self.summary.terminal_ns

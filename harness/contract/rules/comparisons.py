@@ -75,7 +75,7 @@ def check_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expe
     findings = [resume.every_cut(cuts, expect=expect)]
     named = last.named_id
     is_named = whole is not None and named in {event.id for event in whole.sequence}
-    if whole is not None and is_named and last.over and expect.last_event_id:
+    if whole is not None and is_named and last.is_over and expect.last_event_id:
         findings.append(resume.last_event_id(whole, [last], expect=expect))
     if last.outcome == "cancelled":  # not for error: a run may fail whether it is cut or not
         findings.append(resume.survives_disconnect([CutRun(cut[0], last, None)], expect=expect))
@@ -146,7 +146,7 @@ def canonical_stream(readers: Sequence[Exchange], expect: Expectations) -> Excha
     def rank(place: int) -> tuple[bool, bool, int, int]:
         reader, sequence = readers[place], sequences[place]
         agreeing = sum(_agrees(sequence, other, expect) for other in sequences)
-        is_complete = reader.started_run and reader.over is not None
+        is_complete = reader.started_run and reader.is_over
         return is_complete, len(set(sequence)) == len(sequence), len(sequence), agreeing
 
     return readers[max(range(len(readers)), key=rank)]
@@ -190,7 +190,7 @@ def check_abandoned(canonical: Exchange, abandoned: Exchange, expect: Expectatio
 
     No findings if a joiner may get the tail. Whether its leaving affected the others shows in their own streams.
     """
-    if expect.resume_start != "replay" or not canonical.over or not abandoned.sequence:
+    if expect.resume_start != "replay" or not canonical.is_over or not abandoned.sequence:
         return []
     return [resume.every_cut([CutRun(abandoned, canonical, None)], expect=expect)]
 

@@ -81,7 +81,7 @@ def stitch(
     places = (Location(cut.before), Location(cut.resumed))
     if not cut.resumed.started_run:
         return None, failed(f"{where}: the resumption got {cut.resumed.describe()}", *places)
-    if not cut.resumed.over:
+    if not cut.resumed.is_over:
         return None, failed(f"{where}: the resumed stream did not end: {cut.resumed.describe()}", *places)
     canonical = cut.whole
     if canonical is None:
@@ -145,13 +145,13 @@ def may_have_ended(cut: CutRun) -> bool:
     The event ids give the server's clock. The first event was produced after its request was sent, which bounds
     the offset between that clock and this machine's. True if the ids give no time.
     """
-    if cut.before.over or not cut.before.events or not cut.resumed.over:
-        return True
-    first, end = cut.before.events[0].stream_id, cut.resumed.over.stream_id
     sent_ns, head_ns = cut.before.timing.sent_ns, cut.resumed.head_ns
-    if first is None or end is None or sent_ns is None or head_ns is None:
+    if cut.before.is_over or not cut.resumed.is_over or sent_ns is None or head_ns is None:
         return True
-    return (head_ns - sent_ns) / 1e6 >= end.ms - first.ms
+    first, end = cut.before.first_event, cut.resumed.over
+    if first is None or first.stream_id is None or end is None or end.stream_id is None:
+        return True
+    return (head_ns - sent_ns) / 1e6 >= end.stream_id.ms - first.stream_id.ms
 
 
 def tail_allowed(expect: Expectations) -> bool:
@@ -185,7 +185,7 @@ def _start_policy(
         return Start.REPLAY if allowed else None
     if not tail_allowed(expect) or (with_last_event_id and (expect.last_event_id or honours_ids)):
         return None
-    if cut.before.over:  # the tail of a finished run is its terminal event, even if the client has seen it
+    if cut.before.is_over:  # the tail of a finished run is its terminal event, even if the client has seen it
         return Start.TAIL if len(cut.resumed.sequence) == 1 else None
     return Start.TAIL if start >= seen else None
 
@@ -228,7 +228,7 @@ def _start_error(start: int, seen: int) -> str:
 def survived(cut: CutRun) -> RuleResult:
     """Whether the run reached its own outcome after the cut."""
     places = (Location(cut.before), Location(cut.resumed))
-    if cut.before.over:
+    if cut.before.is_over:
         return inconclusive(
             "the run ended before it could be cut; configure a longer [target.actions.long]", *places
         )

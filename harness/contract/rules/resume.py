@@ -33,19 +33,15 @@ from harness.contract.rules.last_event_id import (
 from harness.contract.rules.replays import require_replays, require_resume
 from harness.contract.rules.retries import (
     Retries,
+    all_joined,
     belongs_to,
-    joined_in_flight,
     not_disturbed,
     nothing_lost,
     retained,
     terminal_lead_ms,
 )
 from harness.contract.rules.rule import Level, Need, combine, require_terminal, rule
-from harness.contract.rules.sequences import (
-    described_difference,
-    divergence,
-    first_difference,
-)
+from harness.contract.rules.sequences import described_difference, divergence, first_difference
 from harness.contract.rules.text_order import OwnIds
 from harness.formatting import counted
 from harness.profiles.capability import Capability
@@ -125,7 +121,7 @@ def joins(original: Exchange, *joined: Exchange, expect: Expectations) -> RuleRe
     """Each of `joined` was sent while `original` was being read; those that came after its end prove nothing."""
     if problem := require_terminal(original):
         return problem
-    results = [joined_in_flight(original, reader, expect) for reader in joined]
+    results = all_joined(original, joined, expect)
     in_flight = [result for result in results if result.verdict is not Verdict.INCONCLUSIVE]
     if len(in_flight) < 2:
         return (in_flight or results or [inconclusive("no retry was sent")])[0]

@@ -23,10 +23,18 @@ _RACING_MS = 100.0  # a retry sent up to this long before the terminal event rac
 
 def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
     """How long before the terminal event's arrival the retry was sent, in ms; None if they did not race."""
-    if not original.over or retry.timing.sent_ns is None:
+    over_ns = _last_event_ns(original)
+    if over_ns is None or retry.timing.sent_ns is None:
         return None
-    lead_ms = (original.over.arrival_ns - retry.timing.sent_ns) / 1e6
+    lead_ms = (over_ns - retry.timing.sent_ns) / 1e6
     return lead_ms if 0 <= lead_ms <= _RACING_MS else None
+
+
+def _last_event_ns(run: Exchange) -> int | None:
+    """Arrival of the event with which a run was over; None if it was not. That of a terminal event needs no frames."""
+    if run.summary.terminal is not None:
+        return run.summary.terminal_ns
+    return run.over.arrival_ns if run.over else None
 
 
 def nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> RuleResult:
@@ -71,7 +79,14 @@ def belongs_to(original: Exchange, retry: Exchange) -> RuleResult:
     return passed("the retry belongs to the same run" if new_events else "the retry produced no new event")
 
 
-def joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations) -> RuleResult:
+def all_joined(original: Exchange, joined: Sequence[Exchange], expect: Expectations) -> list[RuleResult]:
+    """Whether each reader that joined the run while `original` was being read got the run or its tail."""
+    begun = _first_of_run(original, joined)
+    readers = [reader for reader in (original, *joined) if reader is not begun]
+    return [_joined_in_flight(begun, reader, expect) for reader in readers]
+
+
+def _joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations) -> RuleResult:
     """Whether `joined`, sent while the run of `original` was in flight, is the run or its tail."""
     over_ns, sent_ns = original.over_ns, joined.timing.sent_ns
     if sent_ns is None or over_ns is None or sent_ns >= over_ns:
@@ -85,8 +100,6 @@ def joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations)
             Location(original),
             Location(joined),
         )
-    if _may_have_come_first(joined, original):
-        original, joined = joined, original
     arrived = sum(event.arrival_ns <= joined.timing.earliest_sent_ns for event in original.events)
     whole_sequence, actual = original.sequence, joined.sequence
     start = whole_sequence.index(actual[0]) if actual[0] in whole_sequence else -1
@@ -104,13 +117,35 @@ def joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations)
     )
 
 
+def _first_of_run(original: Exchange, joined: Sequence[Exchange]) -> Exchange:
+    """The stream that began the run: `original`, or one of `joined` that the server may have read before it.
+
+    Such a stream has the run's beginning, of which `original` got only the tail. If another one that was answered in
+    flight has it too, this server replays a run in flight, so `original` has lost what it lacks.
+    """
+    begun = max(
+        (reader for reader in joined if _may_have_come_first(reader, original)),
+        key=lambda reader: len(reader.sequence),
+        default=original,
+    )
+    over_ns = begun.over_ns
+    replays = any(
+        reader.started_run
+        and reader.sequence[0] == begun.sequence[0]
+        and (over_ns is None or reader.head_ns is None or (over_ns - reader.head_ns) / 1e6 > _RACING_MS)
+        for reader in joined
+        if reader is not begun
+    )
+    return original if replays else begun
+
+
 def _may_have_come_first(joined: Exchange, original: Exchange) -> bool:
     """Whether `joined` began the run, and `original` joined it.
 
     It was sent before the head of `original` arrived, so the server may have read it first, and it has more of the
     run's beginning.
     """
-    if original.head_ns is None or joined.timing.earliest_sent_ns >= original.head_ns or not joined.over:
+    if original.head_ns is None or joined.timing.earliest_sent_ns >= original.head_ns or not joined.is_over:
         return False
     return original.sequence[0] in joined.sequence[1:]
 
@@ -133,7 +168,7 @@ def retained(
     """
     last = _last_retained(original, early, late, declared_s)
     tried = sorted(
-        ((_age_s(run, retry), run, retry) for run, retry in firsts if run.over and retry.timing.sent_ns),
+        ((_age_s(run, retry), run, retry) for run, retry in firsts if run.is_over and retry.timing.sent_ns),
         key=lambda one: one[0],
     )
     worked = [age_s for age_s, run, retry in tried if not first_difference(run.sequence, retry.sequence)]
@@ -195,9 +230,10 @@ def not_disturbed(
 
     broken: the result if they differ and `later` proves nothing, because a plain retry is not a replay either.
     """
-    if second.timing.sent_ns is None or (first.over and second.timing.sent_ns >= first.over.arrival_ns):
+    over_ns = _last_event_ns(first)
+    if second.timing.sent_ns is None or (over_ns is not None and second.timing.sent_ns >= over_ns):
         return inconclusive("the run ended before it could be joined", Location(first))
-    if first.over and is_subsequence(later.sequence, first.sequence):
+    if first.is_over and is_subsequence(later.sequence, first.sequence):
         return inconclusive(
             "the replay of the run lacks events that its first reader got (see resume.replay), so it proves nothing",
             Location(later),
@@ -206,7 +242,7 @@ def not_disturbed(
         if broken is not None:
             return broken
         if (
-            first.over
+            first.is_over
             and first.sequence == second.sequence
             and lost_by_replay(first.sequence, later.sequence)
         ):

@@ -241,6 +241,24 @@ CASES: list[Case] = [
         says="1 event lost before it",
     ),
     case(resume.joins, tail(1), another_run(sent_ms=-1), is_=FAIL, says="event 1 is id"),
+    # The second one began the run. The third one was answered after its end, or got in flight what the first one lacks.
+    case(
+        resume.joins,
+        tail(1),
+        whole_run(sent_ms=-1),
+        tail(2, sent_ms=12),
+        whole_run(sent_ms=15, at=[35, 36, 37, 38]),
+        is_=PASS,
+        says="3 retries at different moments joined the run",
+    ),
+    case(
+        resume.joins,
+        tail(1, at=[0, 200, 300]),
+        whole_run(sent_ms=-1, at=[0, 100, 200, 300]),
+        whole_run(sent_ms=50, at=[60, 100, 200, 300]),
+        is_=FAIL,
+        says="event 1 is id",
+    ),
     case(
         resume.joins,
         RUN,
