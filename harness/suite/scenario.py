@@ -38,7 +38,6 @@ __all__ = ["NotApplicable", "Undecided", "retry_after_s"]
 
 _ENDS_WITHIN_S = 10.0  # what is cancelled
 _ANSWERS_WITHIN_S = 2.0  # the event loop, unless one of its tasks computes
-_LOOK_AGAIN_S = 0.05
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -80,6 +79,7 @@ class ScenarioContext(PatientSender):
         )
         self._started: dict[Callable[..., Any], asyncio.Task[Any]] = {}
         self._waiting: dict[asyncio.Task[Any], int] = {}
+        self._changed = asyncio.Event()  # when a scenario ends, or waits for the others
 
     async def run_once(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
         """The outcome of `scenario`, which runs only once. Raises NotApplicable, Undecided, or what it raises.
@@ -91,6 +91,7 @@ class ScenarioContext(PatientSender):
             self._started[scenario] = asyncio.create_task(
                 self._run(scenario), name=scenario.__name__, context=Context()
             )
+            self._started[scenario].add_done_callback(lambda _: self._changed.set())
         task = self._started[scenario]
         while not task.done() and (left_s := self.time_limit.left_s()):
             await asyncio.wait([task], timeout=left_s)
@@ -128,13 +129,13 @@ class ScenarioContext(PatientSender):
         own = asyncio.current_task()
         assert own is not None
         self._waiting[own] = turn
-        while running := [
-            task
+        self._changed.set()  # for those that wait with an earlier turn
+        while any(
+            task is not own and not task.done() and self._waiting.get(task, 0) <= turn
             for task in self._started.values()
-            if task is not own and not task.done() and self._waiting.get(task, 0) <= turn
-        ]:
-            # A scenario may become one that waits.
-            await asyncio.wait(running, timeout=_LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        ):
+            self._changed.clear()
+            await self._changed.wait()
 
     async def request(
         self, action: str, *, key: str | None = None, run_id: str | None = None, text: str | None = None
