@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
 import pytest
@@ -21,36 +21,45 @@ _LONGEST_NAME = 200
 
 def all_cases(
     names: str | Sequence[str],
-    values: Iterable[Any],
+    values: Iterable[Any] | Callable[[], Iterable[Any]],
     *,
     ids: Iterable[str] | Callable[[Any], object] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Like pytest.mark.parametrize, but one test runs all cases and names each that failed.
 
-    The cases share the test's fixtures, so none of these may keep what a case did. Several tables multiply. Raises
-    ValueError if there are no cases, or if the number of names differs from theirs.
+    The cases share the test's fixtures, so none of these may keep what a case did. Several tables multiply. values: the
+    rows, or what returns them when the test runs. Raises ValueError if there are no cases, or if the number of names
+    differs from theirs.
     """
     arguments = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
-    rows = [tuple(value) if len(arguments) > 1 else (value,) for value in values]
     given = ids if ids is None or callable(ids) else list(ids)
-    if not rows or (isinstance(given, list) and not len(given) == len(set(given)) == len(rows)):
-        raise ValueError(f"{len(rows)} cases of {arguments} with the names {given}")
+
+    @cache
+    def all_rows() -> list[tuple[Any, ...]]:
+        found = values() if callable(values) else values
+        rows = [tuple(value) if len(arguments) > 1 else (value,) for value in found]
+        if not rows or (isinstance(given, list) and not len(given) == len(set(given)) == len(rows)):
+            raise ValueError(f"{len(rows)} cases of {arguments} with the names {given}")
+        return rows
+
+    if not callable(values):
+        all_rows()
 
     def name_of(number: int) -> str:
         if isinstance(given, list):
             return given[number]
-        return ", ".join(str((given or repr)(part)) for part in rows[number])[:_LONGEST_NAME]
+        return ", ".join(str((given or repr)(part)) for part in all_rows()[number])[:_LONGEST_NAME]
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         @wraps(test)
         def every(*own: Any, **fixtures: Any) -> None:
             failures: list[tuple[str, BaseException]] = []
-            for number, row in enumerate(rows):
+            for number, row in enumerate(all_rows()):
                 case = partial(test, *own, **fixtures, **dict(zip(arguments, row, strict=True)))
                 failure = _failure(case, partial(name_of, number))
                 if failure is not None:
                     failures.append((name_of(number), failure))
-            _report(failures, len(rows))
+            _report(failures, len(all_rows()))
 
         signature = inspect.signature(test)
         others = [one for name, one in signature.parameters.items() if name not in arguments]

@@ -103,3 +103,21 @@ def test_a_table_without_cases_or_with_wrong_names_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="cases of \\['number'\\] with the names"):
         all_cases("number", values, ids=ids)
+
+
+def test_rows_can_be_made_when_the_test_runs() -> None:
+    made, seen = [], []
+
+    def rows() -> list[int]:
+        made.append(1)
+        return [1, 2]
+
+    @all_cases("value", rows)
+    def test(value: int) -> None:
+        seen.append(value)
+
+    assert made == []
+    test()
+    assert (made, seen) == ([1], [1, 2])
+    with pytest.raises(ValueError, match="0 cases"):
+        all_cases("value", list)(test)()

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import jsonschema_rs
-import matplotlib as mpl
 import pytest
-from matplotlib.ft2font import FT2Font
 
 from harness.ci.badge import Badge, badge_of, endpoint, svg, text_width_px
 from harness.ci.outcome import OutcomeStatus
@@ -123,6 +121,9 @@ def test_hostile_text_stays_text() -> None:
 
 def test_the_widths_are_those_of_a_font_with_the_same_metrics() -> None:
     """DejaVu Sans has nearly the widths of Verdana and comes with matplotlib; Verdana is not free."""
+    import matplotlib as mpl
+    from matplotlib.ft2font import FT2Font
+
     font = FT2Font(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"))
     font.set_size(11, 72)
     for text in ("agent runs", "passing · p95 TTFT 412 ms", "nothing tested", "not measured", "interrupted"):

@@ -20,6 +20,7 @@ from harness.errors import SettingsError
 from harness.gate.equivalence import Effects
 from harness.profiles import library
 from harness.reference.settings import demo_config
+from tests.cases import all_cases
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 ACTION_TOML = (
@@ -213,7 +214,7 @@ def test_an_unknown_variable_names_the_nearest(
     assert message in sentence()
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "message"),
     [
         ("[load]\nusers = 1\nrate = 2\n", "setting 'load': users (closed loop) and rate (open loop) are"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -14,8 +15,14 @@ from harness.config.settings import Settings
 from harness.config.sources import load_settings
 from harness.errors import SettingsError
 from scripts.write_settings import DOCUMENT, Field, flags, settings_document, tables
+from tests.cases import all_cases
 
-FIELDS = [field for fields in tables().values() for field in fields]
+
+@cache
+def all_fields() -> list[Field]:
+    return [field for fields in tables().values() for field in fields]
+
+
 VALUES = {
     "text": "/x",
     "`true` or `false`": "true",
@@ -63,13 +70,13 @@ def _leaves(model: type[BaseModel], path: str = "") -> Iterator[str]:
 
 
 def test_every_setting_is_in_the_page() -> None:
-    assert {field.name for field in FIELDS} == {*_leaves(Settings)} - {"objectives"}
+    assert {field.name for field in all_fields()} == {*_leaves(Settings)} - {"objectives"}
     assert "## [objectives]" in settings_document()
 
 
 def test_every_flag_exists() -> None:
-    assert {field.flag for field in FIELDS if field.flag} <= {*flags().values()}
-    with_flags = {field.name for field in FIELDS if field.flag}
+    assert {field.flag for field in all_fields() if field.flag} <= {*flags().values()}
+    with_flags = {field.name for field in all_fields() if field.flag}
     assert {
         "target.base_url",
         "load.rate",
@@ -79,7 +86,7 @@ def test_every_flag_exists() -> None:
     } <= (with_flags)
 
 
-@pytest.mark.parametrize("field", FIELDS, ids=[field.name for field in FIELDS])
+@all_cases("field", all_fields)
 def test_the_variable_sets_it(field: Field, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("HARNESS_")]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from redis import Redis
 
 START_TIMEOUT_S = 60.0
 _DATABASES = 10_000
@@ -47,6 +46,8 @@ def redis_server() -> Iterator[str]:
 
 def new_database(server: str) -> str:
     """The address of a database that nobody has used yet."""
+    from redis import Redis
+
     with Redis.from_url(server) as client:
         return f"{server}/{client.incr('databases')}"
 

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 
 from harness.reports.chart_style import NO_MARKS, Chart, TimeMarks, log_scale
 from harness.reports.load_section import charts
@@ -91,6 +90,8 @@ def test_nothing_is_marked_without_a_warm_up_and_a_restart() -> None:
 
 
 def test_an_axis_of_zeros_alone_warns_of_nothing() -> None:
+    from matplotlib.figure import Figure
+
     axes = Figure().subplots()
     axes.plot([0, 1], [0, 0])
     log_scale(axes, [0.0, 0.0])

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from matplotlib import image
 
 from harness.reports.chart_style import NO_MARKS, Chart, LegendEntry, LimitLine, TimeMarks
 from harness.reports.heatmap import LEAST_ROWS, MOST_ROWS, RAMPS, heat_map
@@ -29,6 +28,8 @@ def _pictures(chart: Chart) -> dict[str, np.ndarray]:
     for tag in re.findall(r"<image[^>]*>", chart.svg):
         (data,) = re.findall(r'href="data:image/png;base64,([^"]*)"', tag)
         (theme,) = re.findall(r'class="(\w+)"', tag)
+        from matplotlib import image
+
         pixels = (image.imread(io.BytesIO(base64.b64decode(data))) * 255).round().astype(int)
         (flip,) = re.findall(r'transform="matrix\(\S+ 0 0 (\S+) ', tag)
         pictures[theme] = pixels[::-1] if float(flip) < 0 else pixels

@@ -1,12 +1,12 @@
 import re
 from xml.etree import ElementTree as ET
 
-from matplotlib.figure import Figure
-
 from harness.reports.svg import INKS, inline_svg
 
 
 def _drawn(text: str = "plain", name: str = "one") -> str:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4, 2))
     axes = figure.add_subplot()
     axes.plot([1, 2], [3, 4], color=INKS["first"], marker="o")

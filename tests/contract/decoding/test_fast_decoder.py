@@ -20,6 +20,7 @@ from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
 from harness.contract.rules.stream import STREAM_RULES, rules_for
 from harness.load.journeys.stream_runner import check_delivery
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     EPOCH_MS,
     LAST_CHUNK,
@@ -229,8 +230,8 @@ STYLES = {
 }
 
 
-@pytest.mark.parametrize(("each", "last"), STYLES.values(), ids=STYLES)
-@pytest.mark.parametrize("size", [1, 7, 50, 100_000])
+@all_cases(("each", "last"), STYLES.values(), ids=STYLES)
+@all_cases("size", [1, 7, 50, 100_000])
 def test_the_common_styles_are_regular_however_they_are_cut(each: bytes, last: bytes, size: int) -> None:
     body = b"".join(each % (1000 + number) for number in range(30)) + last
     run = of_pieces(body, list(range(size, len(body), size)), Ending.COMPLETE)

@@ -18,6 +18,7 @@ from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
 from harness.contract.rules.stream import STREAM_RULES
 from harness.profiles import library
+from tests.cases import all_cases
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, head, scripted
 from tests.profiles.test_captures import CAPTURES, CLEAN, DEFECTS
 from tests.protocol.cuts import at_places
@@ -168,8 +169,8 @@ def test_it_agrees_on_ids_in_the_data(
     assert_agrees(of_body("agno", body.encode(), places, ending))
 
 
-@pytest.mark.parametrize(("profile", "capture"), [row[:2] for row in (*CLEAN, *DEFECTS)])
-@pytest.mark.parametrize("size", [7, 300, 100_000])
+@all_cases(("profile", "capture"), [row[:2] for row in (*CLEAN, *DEFECTS)])
+@all_cases("size", [7, 300, 100_000])
 def test_it_agrees_on_recorded_streams(profile: str, capture: str, size: int) -> None:
     data = (CAPTURES / f"{capture}.http").read_bytes()
     parts = [(float(at), data[at : at + size]) for at in range(0, len(data), size)]

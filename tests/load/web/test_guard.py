@@ -16,6 +16,7 @@ from harness.load.web.guard import LARGEST_BODY, PageGuard
 from harness.load.web.login import Login, RequestTokens
 from harness.load.web.login_view import LoginView
 from harness.load.web.origin import OwnOrigin, is_loopback
+from tests.cases import all_cases
 
 OWN = "127.0.0.1:8089"
 PASSWORD = "correct horse battery"
@@ -92,7 +93,7 @@ def test_the_page_answers_to_its_own_names(site: Site, host: str) -> None:
     assert site.ask("GET", "/", headers={"Host": host}).status_code == 200
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "host",
     [
         "rebound.example:8089",
@@ -108,7 +109,7 @@ def test_the_page_answers_to_its_own_names(site: Site, host: str) -> None:
         "",
     ],
 )
-@pytest.mark.parametrize("path", READS)
+@all_cases("path", READS)
 def test_another_name_in_host_is_refused_whatever_the_path(site: Site, host: str, path: str) -> None:
     """With DNS rebinding a foreign page is of the same origin as this one, and only the name differs."""
     same_origin = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
@@ -134,11 +135,11 @@ def test_what_loopback_is(host: str, local: bool) -> None:
     assert is_loopback(host) is local
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "origin",
     ["http://evil.example", "null", "http://127.0.0.1:3000", "http://localhost:8089", f"https://{OWN}", ""],
 )
-@pytest.mark.parametrize("path", [*READS, *CHANGES])
+@all_cases("path", [*READS, *CHANGES])
 def test_another_origin_is_refused_even_with_the_token(site: Site, origin: str, path: str) -> None:
     for method in ("GET", "POST", "PUT", "OPTIONS"):
         response = site.ask(method, path, token=site.token, headers={"Origin": origin})
