@@ -161,10 +161,9 @@ def _check_content(database: sqlite3.Connection, path: Path) -> None:
         raise ResultsError(f"{path}: the results file is damaged: {clause}")
     if problem := value_problem(database):
         raise ResultsError(f"{path}: the results file is damaged: {problem}")
-    if _identity(path) == identity:  # nothing was written meanwhile
-        _checked[identity] = None
-        while len(_checked) > _CHECKED_AT_MOST:
-            _checked.popitem(last=False)
+    _checked[identity] = None  # what was written meanwhile has another
+    while len(_checked) > _CHECKED_AT_MOST:
+        _checked.popitem(last=False)
 
 
 def _identity(path: Path) -> tuple[object, ...]:

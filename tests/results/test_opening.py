@@ -69,11 +69,14 @@ def test_a_statement_without_an_end_is_interrupted(database):
         database.execute(ENDLESS).fetchall()
 
 
-def test_the_limit_is_one_of_each_statement(path):
+def test_the_limit_is_one_of_each_statement(path, monkeypatch):
     ResultsWriter(path).close()
+    monkeypatch.setattr("harness.results.opening._STEPS", 2_000_000)
     with Results(path) as results:
         with pytest.raises(ResultsError, match="reading it would not end"):
             list(results._database.rows(ENDLESS))
+        some = ENDLESS.replace("FROM n)", "FROM n LIMIT 20000)")
+        assert list(results._database.rows(some)) == [(20_000,)]
         assert results.manifest == {}
 
 
