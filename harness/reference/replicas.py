@@ -20,6 +20,7 @@ from harness.parent_process import exit_with
 from harness.reference.faults.base import FAULTS
 from harness.reference.server import serve
 from harness.reference.settings import ServerSettings
+from harness.reference.store import kind_of_store
 
 _STOPPING = frozenset({signal.SIGINT, signal.SIGTERM})
 RESTART = signal.SIGUSR1
@@ -51,6 +52,8 @@ def serve_replicas(
     a port or store that cannot be used, and ReplicaError if a replica ends on its own.
     """
     names = tuple(faults)
+    if settings.store is not None:
+        kind_of_store(settings.store)  # imported once, so that a restart takes less time
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         with ExitStack() as held:

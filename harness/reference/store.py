@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -202,19 +202,27 @@ class SqliteStore:
         self._database.close()
 
 
-def open_store(address: str) -> RunStore:
-    """The store at ``sqlite:PATH`` or ``redis://HOST``.
+def kind_of_store(address: str) -> Callable[[str], RunStore]:
+    """What opens a store with this address. It imports what that takes, so that forked processes have it.
 
-    Raises ValueError for another kind of address, and for Redis without its client; OSError if it cannot be opened.
+    Raises ValueError for another kind of address, and for Redis without its client.
     """
     if address.startswith(REDIS_SCHEMES):
         if find_spec("redis") is None:
             raise ValueError(
                 "a store in Redis needs its client; install it with: pip install 'agent-run-harness[redis]'"
             )
-        from harness.reference.redis_store import RedisStore
+        from harness.reference import redis_store
 
-        return RedisStore(address)
+        return redis_store.RedisStore
     if not address.startswith(SCHEME) or address == SCHEME:
         raise ValueError(f"the store {address!r} is not of the form sqlite:PATH or redis://HOST")
-    return SqliteStore(address.removeprefix(SCHEME))
+    return lambda address: SqliteStore(address.removeprefix(SCHEME))
+
+
+def open_store(address: str) -> RunStore:
+    """The store at ``sqlite:PATH`` or ``redis://HOST``.
+
+    Raises ValueError as `kind_of_store` does and for another form of address; OSError if it cannot be opened.
+    """
+    return kind_of_store(address)(address)

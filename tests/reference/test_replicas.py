@@ -152,6 +152,11 @@ def test_another_form_of_address_of_redis_is_refused(address: str) -> None:
         open_store(address)
 
 
+def test_a_wrong_store_is_refused_before_a_replica_starts() -> None:
+    with pytest.raises(ValueError, match="is not of the form sqlite:PATH or redis://HOST"):
+        serve_replicas(ServerSettings(store="runs.db"), 2)
+
+
 def test_redis_without_its_client_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'agent-run-harness\[redis\]'"):
