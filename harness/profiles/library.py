@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
@@ -88,8 +89,13 @@ def default_profile() -> Profile:
 
 def with_cancellation(profile: Profile, part: Mapping[str, Any], label: str) -> Profile:
     """The profile with this as its part [cancel]. Raises SettingsError with the place and what is wrong there."""
-    document = tomlkit.parse(profile.source)
-    document["cancel"] = dict(part)
+    return _with_cancellation(profile.source, json.dumps(part), label)
+
+
+@lru_cache(maxsize=8)
+def _with_cancellation(source: str, part: str, label: str) -> Profile:
+    document = tomlkit.parse(source)
+    document["cancel"] = json.loads(part)
     return parse(tomlkit.dumps(document), label)
 
 

@@ -72,6 +72,17 @@ def test_a_file_of_the_user(tmp_path: Path) -> None:
     assert profile.capabilities == {Capability.OUTCOME, Capability.END}
 
 
+def test_a_file_is_parsed_once_until_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(MINIMAL)
+    first = library.load(str(path))
+    assert library.load(str(path)) is first
+    part = {"disconnect": True}
+    assert library.with_cancellation(first, part, "mine") is library.with_cancellation(first, part, "mine")
+    path.write_text(MINIMAL.replace('"done"', '"finished"'))
+    assert library.load(str(path)).events.done != first.events.done
+
+
 def test_the_name_of_the_profile_with_a_reader_of_its_own_is_refused(tmp_path: Path) -> None:
     """Its reader would ignore the file's [events]."""
     path = tmp_path / "mine.toml"
