@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.conformance.suite import light
+from tests.conformance.suite import few, light
 
-__all__ = ["light"]
+__all__ = ["few", "light"]

@@ -13,11 +13,12 @@ import os
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -27,8 +28,9 @@ import tomlkit
 import harness.conformance
 from harness.config.settings import Settings
 from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
-from harness.conformance.scenarios import hostile, key_pairs
+from harness.conformance.scenarios import cuts, hostile, key_pairs, race, resume
 from harness.conformance.scenarios import input as scenarios_of_input
+from harness.conformance.scenarios.costs import COSTS
 from harness.conformance.scenarios.runs import TIMED
 from harness.contract.finding import Finding, Verdict
 from harness.contract.requirements import CATALOGUE, RULES
@@ -36,6 +38,7 @@ from harness.contract.rules.rule import Need
 from harness.contract.verdicts import CheckOutcome, Verdicts
 from harness.errors import LocalResourceError
 from harness.suite.pytest_plugin import MARKER
+from harness.suite.request_budget import total
 from harness.suite.scenario import NotApplicable, ScenarioRunner, Undecided
 from tests.forked import run_module
 
@@ -49,6 +52,54 @@ _FIXTURES = frozenset({"check", "scenario_runner"})
 _AT_ONCE = 3
 _EXAMPLES = 10
 _TOO_LARGE_BYTES = 3_000_000
+#: Found by key_pairs._hash_families.
+SAME_HASHES = {
+    "what 32 bits of MD5 hide": ["k6850cd96996d-65526", "k6850cd96996d-71062"],
+    "what 32 bits of SHA-1 hide": ["k59ded03cb4f9-54191", "k59ded03cb4f9-70085"],
+    "what 32 bits of SHA-256 hide": ["k76d8a7346cde-103", "k76d8a7346cde-26456"],
+}
+
+
+def _few_families() -> dict[str, list[str]]:
+    return dict(islice(_ALL_FAMILIES().items(), 3))
+
+
+#: How long a server keeps a key may depend on the number of runs that all other scenarios had before.
+_LAST = "retained_key"
+_ALL_FAMILIES = key_pairs._families
+#: Numbers of scenarios that repeat a situation, for a suite with fewer repeats, and the scenarios that use them.
+FEWER: tuple[tuple[ModuleType, dict[str, object], frozenset[str]], ...] = (
+    (
+        cuts,
+        {"MAX_CUTS": 5},
+        frozenset(
+            {
+                "cut_runs",
+                "cut_runs_by_id",
+                "resumed_after_each_id",
+                "resumed_between_ids",
+                "runs_cut_and_resumed_by_id_elsewhere",
+                "runs_cut_and_resumed_elsewhere",
+            }
+        ),
+    ),
+    (resume, {"_JOINS": 5}, frozenset({"run_joined_at_moments", "runs_joined_elsewhere"})),
+    (resume, {"_RACES": 4}, frozenset({"retries_at_the_end", "retries_at_the_end_elsewhere"})),
+    (
+        race,
+        {"ROUNDS": 1, "PARTIES": 6},
+        frozenset(
+            {
+                "different_bodies_at_all_replicas",
+                "different_bodies_together",
+                "equal_requests_at_all_replicas",
+                "equal_requests_together",
+                "interleaved_runs",
+            }
+        ),
+    ),
+    (key_pairs, {"_LENGTHS": (64,), "_families": _few_families}, frozenset({"similar_keys"})),
+)
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -191,13 +242,13 @@ def parameters_of(request: pytest.FixtureRequest, test: Callable[..., None]) -> 
 def lighter_requests() -> Iterator[None]:
     """Less CPU time for the suites of this process, each of which must have its own server.
 
-    They search once for keys with equal hashes, which must be new to a server, generate a few bodies, and send a
+    They do not search for keys with equal hashes, which must be new to a server, generate a few bodies, and send a
     smaller oversized body: the servers here take a megabyte. tests/conformance/test_replicas.py and the processes of
     tests/integration/test_check.py send all.
     """
     hostile._generated_values.cache_clear()
     with (
-        mock.patch.object(key_pairs, "_hash_families", cache(key_pairs._hash_families)),
+        mock.patch.object(key_pairs, "_hash_families", return_value=SAME_HASHES),
         mock.patch.object(hostile, "EXAMPLES", _EXAMPLES),
         mock.patch.object(scenarios_of_input, "TOO_LARGE_BYTES", _TOO_LARGE_BYTES),
     ):
@@ -205,9 +256,31 @@ def lighter_requests() -> Iterator[None]:
     hostile._generated_values.cache_clear()
 
 
+@contextmanager
+def fewer_repeats(besides: str | None = None) -> Iterator[None]:
+    """Each situation a few times only, but as often as users have it in what decides the requirement `besides`.
+
+    For all suites of this process. `make mutants`, random styles in tests/conformance/test_must_not_flag.py, the
+    processes of tests/integration/test_check.py and tests/conformance/test_replicas.py have the suite's own numbers.
+    """
+    own = {name for case in cases() if case.requirement == besides for name in case.arguments.values()}
+    in_full = set(total(COSTS, own).needs)
+    with ExitStack() as patched:
+        for module, numbers, scenarios in FEWER:
+            if not scenarios & in_full and _LAST not in in_full:
+                patched.enter_context(mock.patch.multiple(module, **numbers))
+        yield
+
+
 @pytest.fixture(scope="module")
 def light() -> Iterator[None]:
     with lighter_requests():
+        yield
+
+
+@pytest.fixture
+def few() -> Iterator[None]:
+    with fewer_repeats():
         yield
 
 

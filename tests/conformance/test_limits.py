@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -15,7 +16,7 @@ from harness.suite import sending, throttle
 from harness.suite.throttle import retry_after_s
 from tests.conformance.limited_server import Limit, serving_limited
 from tests.conformance.raw_server import settings_values
-from tests.conformance.suite import together, verdicts_on
+from tests.conformance.suite import fewer_repeats, together, verdicts_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light")]
 
@@ -40,6 +41,13 @@ OVERLOADS = [Limit(every=40), Limit(every=40, retry_after=None)]
 #: The suite's waits are divided by this: a 429 asks for a fifth of a second, and all else is in proportion.
 FASTER = 5
 RATES = [Limit(rate=60 * FASTER, retry_after="date"), Limit(rate=100 * FASTER)]
+
+
+@pytest.fixture(autouse=True)
+def few_cuts() -> Iterator[None]:
+    """All simultaneous requests, and less of the others."""
+    with fewer_repeats(besides="race.same-body"):
+        yield
 
 
 @pytest.fixture(autouse=True)

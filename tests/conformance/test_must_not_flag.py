@@ -154,6 +154,7 @@ def _report(entries: Sequence[Entry]) -> str:
 
 
 @slow
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("first", range(0, len(RUNS), AT_ONCE))
 def test_each_style_gets_its_exact_verdicts(first: int) -> None:
     wrong = _report(RUNS[first : first + AT_ONCE])

@@ -25,7 +25,7 @@ from tests.conformance.null_server import (
     fixed,
 )
 from tests.conformance.raw_server import RawServer, Refused, Request, Run, settings_values
-from tests.conformance.suite import in_advance, parameters_of, run, verdicts_on, write_config
+from tests.conformance.suite import fewer_repeats, in_advance, parameters_of, run, verdicts_on, write_config
 
 #: A silent server uses up each budget, so they are short. On a busy machine that may be too short to send a request.
 SHORT_BUDGETS = {"first_event": 0.2, "terminal_close": 0.2, "heartbeat": 0.2, "run": 1}
@@ -68,7 +68,7 @@ def verdicts_of(request: pytest.FixtureRequest, light: None) -> Iterator[Callabl
         for test in (test_nothing_passes, test_silence_is_red, test_a_server_with_one_answer_is_red)
         for case in parameters_of(request, test)
     ]
-    with in_advance(_asked_by_name, keys) as found:
+    with fewer_repeats(), in_advance(_asked_by_name, keys) as found:
         yield found
 
 

@@ -17,7 +17,14 @@ import pytest
 from harness.config.settings import Settings
 from harness.contract.requirements import CATALOGUE
 from harness.reference.faults.base import FAULTS
-from tests.conformance.suite import asked_again, in_advance, lighter_requests, parameters_of, verdicts_on
+from tests.conformance.suite import (
+    asked_again,
+    fewer_repeats,
+    in_advance,
+    lighter_requests,
+    parameters_of,
+    verdicts_on,
+)
 from tests.forked import FORK_SERVER
 from tests.mutants.kill_matrix import UNMET, WAITING, budgets_for, serving, uncovered
 
@@ -49,6 +56,7 @@ def judged(mutant: str) -> Checks:
     with (
         tempfile.TemporaryDirectory(prefix="mutant-") as folder,
         serving(mutant, Path(folder) / "server.log", profile) as demo,
+        fewer_repeats(besides=violated),
     ):
         settings = Settings.model_validate({**demo, "budgets": budgets_for(mutant)})
         verdicts = verdicts_on(settings, up_to=violated, areas=areas)
