@@ -34,7 +34,7 @@ from harness.transport.connecting import (
 from harness.transport.endpoint import Endpoint
 from harness.transport.local_faults import local_fault, new_socket, no_threads
 from harness.transport.loop_lag import LoopLag
-from harness.transport.pulse import PERIOD_S, Pulse
+from harness.transport.pulse import Pulse
 from harness.transport.receiver import Cut, CutHow, Receiver
 from harness.transport.tls import TlsSession
 
@@ -126,11 +126,10 @@ class AsyncClient:
         self._memory = memory
         self._profile = profile
         self._pulse = Pulse()
-        self._beats = False
         self._endpoint = endpoint
         self._budgets = budgets
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lag = LoopLag()
+        self._lag = LoopLag(pulse=self._pulse)
 
     async def exchange(
         self,
@@ -187,17 +186,7 @@ class AsyncClient:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: progress.set())
         task.add_done_callback(lambda _: self._lag.end())
-        if not self._beats:
-            self._beats = True
-            self._pulse.restart()
-            asyncio.get_running_loop().call_later(PERIOD_S, self._beat)
         return AsyncExchange(receiver, task, progress)
-
-    def _beat(self) -> None:
-        self._pulse.beat()
-        self._beats = bool(self._tasks)
-        if self._beats:
-            asyncio.get_running_loop().call_later(PERIOD_S, self._beat)
 
     async def _run(
         self,

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 from harness.transport.loop_lag import LoopLag
+from harness.transport.pulse import Pulse
 from tests.transport.servers import bounded
 
 
@@ -53,5 +55,30 @@ def test_the_beat_goes_on() -> None:
         clock.now_ns += 25_000_000
         assert lag.total_ns() == 105_000_000
         lag.end()
+
+    bounded(job())
+
+
+def test_a_pulse_gets_the_beats() -> None:
+    class Counted(Pulse):
+        calls: ClassVar[list[str]] = []
+
+        def beat(self) -> None:
+            self.calls.append("beat")
+
+        def restart(self) -> None:
+            self.calls.append("restart")
+
+    async def job() -> None:
+        lag = LoopLag(pulse=Counted())
+        for _ in range(2):
+            lag.begin()
+            while Counted.calls[-1] != "beat":  # noqa: ASYNC110 - until the loop has run the beat
+                await asyncio.sleep(0.01)
+            lag.begin()
+            assert Counted.calls[-1] == "beat"  # it goes on for the second user
+            lag.end()
+            lag.end()
+        assert Counted.calls.count("restart") == 2
 
     bounded(job())
