@@ -43,6 +43,7 @@ _VERBS = (
 )
 
 
+_LINE_CHARS = 1_000  # of a message
 _LOST_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 
 
@@ -70,6 +71,14 @@ def _leave_standard_output() -> None:
         os.close(nowhere)
 
 
+def _shortened(text: str) -> str:
+    """The text with the middle of very long lines left out, as of one that repeats a value of 5,000 digits."""
+    return "\n".join(
+        line if len(line) <= _LINE_CHARS else f"{line[: _LINE_CHARS // 2]} … {line[-_LINE_CHARS // 2 :]}"
+        for line in text.split("\n")
+    )
+
+
 class _Harness(LazyGroup):
     """Prints a HarnessError as one sentence and ends with exit code 2."""
 
@@ -88,15 +97,19 @@ class _Harness(LazyGroup):
             from harness.ci.workflow_commands import in_github, workflow_command
             from harness.formatting import visible
 
-            click.echo(f"harness: {visible(str(problem), keep=chr(10))}", err=True)
+            text = _shortened(str(problem))
+            click.echo(f"harness: {visible(text, keep=chr(10))}", err=True)
             if in_github(os.environ):
-                click.echo(workflow_command("error", str(problem), title="harness"))
+                click.echo(workflow_command("error", text, title="harness"))
             sys.exit(NOT_TESTED)
         except click.NoSuchOption as problem:
             if not problem.possibilities:
                 raise
             near = " or ".join(map(repr, problem.possibilities))  # click would sort them by the alphabet
             raise click.UsageError(f"{problem.message} Did you mean {near}?", ctx=problem.ctx) from None
+        except click.UsageError as problem:
+            problem.message = _shortened(problem.message)
+            raise
         except OSError as problem:
             if problem.filename is not None or problem.errno not in _LOST_OUTPUT:
                 raise

@@ -60,6 +60,10 @@ def run_load_process(
     return FinishedLoad(path, exit_code, problem)
 
 
+MOST_WORKERS = 100_000
+"""Workers of one test. A larger number is a mistake."""
+
+
 def refuse_impossible_load(settings: Settings, remote: RemoteWorkers | None) -> None:
     """Raises SettingsError for a load that is impossible, here or with these workers."""
     if remote is None:
@@ -74,6 +78,10 @@ def refuse_impossible_load(settings: Settings, remote: RemoteWorkers | None) -> 
         raise SettingsError(
             "workers end with their test, so a test with --workers cannot be repeated; leave out --rerun-inconclusive "
             "(gate.rerun_inconclusive), and start the test again"
+        )
+    if remote.count > MOST_WORKERS:
+        raise SettingsError(
+            f"--workers: no test has more than {MOST_WORKERS:,}; give the number of those you start"
         )
     refuse_impossible(settings.load, limits=limits_here(remote.count, local=False))
 

@@ -154,7 +154,7 @@ class LoadSettings(StrictModel):
     """
 
     #: closed loop: the number of concurrent users; 10 if no loop is set
-    users: int | None = Field(None, ge=1)
+    users: int | None = Field(None, ge=1, le=_MOST_STREAMS)
     #: open loop: arrivals per second
     rate: float | None = Field(None, gt=0, allow_inf_nan=False)
     #: open loop: a rising rate, FROM:TO:OVER, for example 1:100:60s

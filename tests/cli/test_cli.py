@@ -248,6 +248,24 @@ def test_a_character_that_the_encoding_of_the_output_lacks_is_an_escape(
     assert (done.exit_code, done.stdout) == (0, "passed \\u2264 \\udcff\n")
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--users", "9" * 5000], "is not a valid integer range."),
+        (
+            ["--users", "9" * 400],
+            "harness: setting 'load.users': Input should be less than or equal to 1000000000",
+        ),
+        (["--objective", f"ttft_p95_ms<{'9' * 5000}x"], "ttft_p95_ms<999"),
+    ],
+)
+def test_a_message_about_a_very_long_value_is_short(tmp_path: Path, options: list[str], says: str) -> None:
+    done = CliRunner().invoke(main, ["load", "--target", "http://127.0.0.1:9", *options])
+    assert done.exit_code == 2
+    assert says in done.output
+    assert max(map(len, done.output.splitlines())) < 1_100
+
+
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EIO])
 def test_an_output_that_takes_no_more_is_one_sentence(
     given: list[LoadSettings], monkeypatch: pytest.MonkeyPatch, number: int

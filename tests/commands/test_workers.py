@@ -84,3 +84,8 @@ def test_workers_that_do_not_come_are_exit_code_2(tmp_path: Path) -> None:
         )
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Gave up waiting for workers" in done.stdout + done.stderr
+
+
+def test_more_workers_than_anyone_starts_are_refused() -> None:
+    with pytest.raises(SettingsError, match="no test has more than 100,000"):
+        refuse_impossible_load(settings(), RemoteWorkers(10**400))

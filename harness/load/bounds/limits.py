@@ -132,9 +132,14 @@ def refuse_impossible(
     for value, what in ((users, "users"), (spawn_rate, "users started per second")):
         if value is not None and value > most:
             raise SettingsError(
-                f"{value:,.10g} {what} are more than {_who(limits)} can hold: at most {most:,}, because of {why}; "
+                f"{_number(value)} {what} are more than {_who(limits)} can hold: at most {most:,}, because of {why}; "
                 f"use fewer, raise that limit, use more --processes, or {ELSEWHERE}"
             )
+
+
+def _number(value: float) -> str:
+    """A number, however large: a whole one of 400 digits is too large for a float."""
+    return "so many" if isinstance(value, int) and value > 10**15 else f"{value:,.10g}"
 
 
 def refuse_processes(processes: int, limits: LoadLimits | None = None) -> None:

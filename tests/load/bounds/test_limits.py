@@ -137,6 +137,7 @@ def test_workers_on_other_machines_add_up() -> None:
     ("form", "sentence"),
     [
         ({"users": 10**9}, "1,000,000,000 users are more"),
+        ({"users": 10**400}, "so many users are more"),
         ({"users": -1}, "-1 users are not possible"),
         ({"users": 0}, ""),
         ({"spawn_rate": 1e15}, "1e+15 users started per second"),
