@@ -108,8 +108,10 @@ class _Harness(LazyGroup):
             near = " or ".join(map(repr, problem.possibilities))  # click would sort them by the alphabet
             raise click.UsageError(f"{problem.message} Did you mean {near}?", ctx=problem.ctx) from None
         except click.UsageError as problem:
-            problem.message = _shortened(problem.message)
-            raise
+            text = problem.format_message()
+            if text == _shortened(text):
+                raise
+            raise click.UsageError(_shortened(text), ctx=problem.ctx) from None
         except OSError as problem:
             if problem.filename is not None or problem.errno not in _LOST_OUTPUT:
                 raise
