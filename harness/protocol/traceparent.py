@@ -15,6 +15,7 @@ FIELD = "traceparent"
 
 _OURS = f"the harness's {FIELD}"  # no placeholder has such a name
 _SAMPLED = "01"
+_TRACE_ID = slice(3, 35)  # of a value from here
 # A later version may have more after the flags.
 _FORM = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-[\x21-\x7e]*)?"
@@ -59,6 +60,14 @@ def traced(request: HttpRequest, trace_id: str) -> HttpRequest:
         {**request.values, _OURS: value},
         request.origin,
     )
+
+
+def sent_trace_id(request: HttpRequest) -> str | None:
+    """The trace id in the request's field; None without the field, or if its value has another form."""
+    value = request.header(FIELD)
+    if value is not None and value == request.values.get(_OURS):
+        return value[_TRACE_ID]
+    return trace_id_of(value)
 
 
 def ids_of(value: str | None) -> tuple[str, str] | None:

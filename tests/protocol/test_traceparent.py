@@ -5,9 +5,11 @@ import re
 
 import pytest
 
-from harness.protocol.traceparent import new_trace_id, trace_id_of, traceparent
+from harness.protocol.request import HttpRequest
+from harness.protocol.traceparent import FIELD, new_trace_id, sent_trace_id, trace_id_of, traced, traceparent
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+OTHER = "1" * 32
 PARENT = "b7ad6b7169203331"
 
 
@@ -63,3 +65,14 @@ def test_the_trace_id_of_any_version_is_read(value: str) -> None:
 )
 def test_a_value_of_another_form_has_none(value: str | None) -> None:
     assert trace_id_of(value) is None
+
+
+def test_the_trace_id_of_a_request_is_that_of_its_field() -> None:
+    request = HttpRequest("POST", "/runs", (("Accept", "*/*"),))
+    sent = traced(request, TRACE_ID)
+    assert sent_trace_id(request) is None
+    assert sent_trace_id(sent) == TRACE_ID
+    assert sent_trace_id(traced(sent, OTHER)) == OTHER
+    assert sent_trace_id(sent.with_header(FIELD, f"00-{OTHER}-{PARENT}-01")) == OTHER, "not the one from here"
+    assert sent_trace_id(sent.with_header(FIELD, None)) is None
+    assert sent_trace_id(sent.with_header(FIELD, "mine")) is None

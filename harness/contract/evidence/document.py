@@ -25,7 +25,7 @@ from harness.formatting import escaped
 from harness.profiles import library
 from harness.profiles.profile import Profile
 from harness.protocol.request import HttpRequest
-from harness.protocol.traceparent import FIELD, trace_id_of
+from harness.protocol.traceparent import sent_trace_id
 
 _EXCERPT_ROWS = 60  # at the beginning, and as many at the end
 _EXCERPT_BYTES = 2_000
@@ -195,7 +195,7 @@ def _parts(data: bytes, here: Sequence[ByteSpan], limit: int) -> list[dict[str, 
 
 def _description(masked: Exchange, command: str) -> dict[str, Any]:
     wall_ns = masked.timing.sent_wall_ns
-    trace_id = trace_id_of(masked.request.header(FIELD))
+    trace_id = sent_trace_id(masked.request)
     return {
         "label": masked.label,
         "curl": command,

@@ -33,7 +33,7 @@ from harness.load.stats.stream_metrics import (
     unmet_recommendations,
 )
 from harness.load.stats.violation_evidence import excerpts
-from harness.protocol.traceparent import FIELD, trace_id_of
+from harness.protocol.traceparent import sent_trace_id
 from harness.results.records import (
     AT_RESTART,
     EXAMPLES_PER_REQUIREMENT,
@@ -342,12 +342,12 @@ class Collector:
         if exchange is not None:
             sent_ns = None if exchange.timing.sent_ns is None else to_wall_ns(exchange.timing.sent_ns)
             key = exchange.request.header("idempotency-key")
-            sent_trace_id = trace_id_of(exchange.request.header(FIELD))
+            sent_id = sent_trace_id(exchange.request)
             # After a harness fault, decoding itself may raise.
             with suppress(Exception) if stream.harness_fault else _NO_CONTEXT:
                 status, run_id = exchange.status, exchange.run_id
-            key, run_id, trace_id = map(self._shown, self._redact.texts((key, run_id, sent_trace_id)))
-            if trace_id != sent_trace_id:  # it has a secret in it
+            key, run_id, trace_id = map(self._shown, self._redact.texts((key, run_id, sent_id)))
+            if trace_id != sent_id:  # it has a secret in it
                 trace_id = None
         return StreamRecord(
             journey=stream.journey,
