@@ -23,7 +23,7 @@ from tests.cases import all_cases
 from tests.forked_process import run, start
 from tests.load.locust_process import Page, wait_for
 from tests.load.run_server import config, run_server
-from tests.load.web.web_page import Mode, served
+from tests.load.web.web_page import MODES, WORKERS, Mode, served
 from tests.ports import free_port
 
 FRESH = {"fresh": 1}
@@ -317,7 +317,7 @@ def test_wrong_input_starts_no_test(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["local", "processes"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_form_reaches_every_worker(tmp_path: Path, mode: Mode) -> None:
     """A closed loop in the settings file, an open one from the form, and a closed one of other journeys.
 
@@ -343,14 +343,16 @@ def test_the_form_reaches_every_worker(tmp_path: Path, mode: Mode) -> None:
         form = {**FORM, "run_time": "1s", "journeys": "conflict=1", "objectives": "violations == 0", **closed}
         wait_for(lambda: bool(page.post("/swarm", **form)["success"]))
         wait_for(lambda: page.live()["run"] != document["run"])
-        assert page.wait_for_state("finished")["plan"] == "4 users"
+        last = page.wait_for_state("finished")
+        assert (last["plan"], last["in_flight"]) == ("4 users", 0)
     with page.results() as results:
         load = results.manifest["settings"]["load"]
         assert (load["rate"], load["seed"], load["warmup"]) == (40.0, 5, 1.0)
         assert results.journeys() == ["fresh"]
         rows = list(results.streams())
         assert len([row for row in rows if row.step == "run"]) == 120
-        assert {row.worker for row in rows} == ({"local"} if mode == "local" else {"worker-0", "worker-1"})
+        workers = {f"worker-{number}" for number in range(WORKERS[mode])} or {"local"}
+        assert {row.worker for row in rows} == workers
         assert results.rate_counts().good == 0
         assert results.measured_from is not None
     with page.results("results-2.sqlite") as results:
@@ -358,6 +360,10 @@ def test_the_form_reaches_every_worker(tmp_path: Path, mode: Mode) -> None:
         assert (load.get("rate"), load["users"], load["duration"]) == (None, 4, 1.0)
         assert results.journeys() == ["conflict"]
         assert results.measured_from is None
+        counts = last["ledger"]["counts"]
+        assert {word: count for word, count in counts.items() if count} == {
+            word: count for word, count in results.ledger().as_dict().items() if count
+        }
         tally = results.rate_counts()
         assert tally.good == tally.runs
         assert tally.runs
