@@ -1,5 +1,7 @@
 import math
 import struct
+import tracemalloc
+import zlib
 from fractions import Fraction
 
 import numpy as np
@@ -10,9 +12,14 @@ from hypothesis import strategies as st
 from harness.results.histogram import (
     BUCKETS,
     FOLD_AT,
+    HEADER,
+    IMPOSSIBLE,
+    INCONSISTENT,
+    PLAIN_BYTES,
     RELATIVE_ERROR,
     UNFOLDED_AT_MOST,
     Histogram,
+    inflated,
     nearest_rank,
 )
 
@@ -160,8 +167,6 @@ def test_the_nearest_rank_has_no_float_error(percent, count, rank):
 
 
 def test_bytes_that_are_something_else_are_refused():
-    import zlib
-
     good = of(np.arange(1.0, 200.0)).to_bytes()
     plain = zlib.decompress(good)
     wrong_count = plain[:1] + b"\x09" + plain[2:]
@@ -181,3 +186,35 @@ def test_bytes_that_are_something_else_are_refused():
     ):
         with pytest.raises(ValueError, match="stored histogram"):
             Histogram.from_bytes(bad)
+
+
+def changed(*, sums=None, places=None):
+    """A stored histogram of many values with another sum, minimum and maximum, or other places of its buckets."""
+    plain = bytearray(inflated(of(np.arange(1.0, 3000.0)).to_bytes()))
+    form, count, *own, filled = HEADER.unpack_from(plain)
+    HEADER.pack_into(plain, 0, form, count, *(sums or own), filled)
+    if places is not None:
+        plain[HEADER.size : HEADER.size + 2 * len(places)] = np.array(places, "<u2").tobytes()
+    return zlib.compress(bytes(plain))
+
+
+def test_sums_and_places_that_no_values_have_are_refused():
+    Histogram.from_bytes(changed())
+    nan = float("nan")
+    for sums in ((nan, 1.0, 2999.0), (4.5e6, nan, 2999.0), (4.5e6, 2999.0, 1.0), (1.0, 1.0, 2999.0)):
+        with pytest.raises(ValueError, match=IMPOSSIBLE):
+            Histogram.from_bytes(changed(sums=sums))
+    for places in ([BUCKETS], [0, 0], [5, 4]):
+        with pytest.raises(ValueError, match=INCONSISTENT):
+            Histogram.from_bytes(changed(places=places))
+
+
+def test_no_more_is_inflated_than_a_histogram_has():
+    bomb = zlib.compress(b"\0" * 30_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="too long"):
+            inflated(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 2 * PLAIN_BYTES + 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -17,6 +17,7 @@ from harness.config.settings import LimitSettings, Settings
 from harness.contract.evidence.document import EvidenceLeftOutError, restore
 from harness.contract.evidence.serialization import unpack
 from harness.contract.exchange import Exchange
+from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import CATALOGUE, RULES
 from harness.contract.rules import security
 from harness.contract.verdicts import Verdicts
@@ -25,7 +26,7 @@ from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from harness.suite.evidence_store import Evaluated, EvidenceStore, shortened_note, store_verdicts
 from harness.suite.time_limit import TimeLimit
-from tests.contract.exchanges import STREAM, done, frame, head, run, scripted, token, whole_run
+from tests.contract.exchanges import STREAM, asking, done, frame, head, run, scripted, token, whole_run
 
 TOKEN = "canary-7f3a9c2e"
 SETTINGS = Settings.model_validate({"target": {"base_url": "http://127.0.0.1:9", "token": TOKEN}})
@@ -156,3 +157,17 @@ def test_verdicts_are_there_even_if_the_disk_has_no_room_for_their_evidence(
         store_verdicts(path, Verdicts(), {"one": one})
     with Results(path) as results:
         assert len(results.checks()) == len(CATALOGUE)
+
+
+def test_the_note_of_a_place_and_the_command_of_a_request_have_no_token() -> None:
+    exchange = run(token(0), request=asking(X_Copy=TOKEN))
+    finding = Finding("ids.unique", Verdict.FAIL, "so", (Location(exchange, note=f"as {TOKEN}"),))
+    documents: dict[str, Any] = {}
+    (row,) = EvidenceStore(SETTINGS, "exchange-", stores_documents=True).references(
+        Evaluated(finding, ()), "a scenario", documents
+    )
+    assert row["note"].startswith("as ")
+    assert TOKEN not in row["note"]
+    (stored_document,) = map(document, documents.values())
+    assert "curl" in stored_document
+    assert TOKEN not in json.dumps(stored_document)

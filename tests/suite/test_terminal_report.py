@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.config.settings import Settings
@@ -9,7 +11,7 @@ from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import find
 from harness.contract.verdicts import Check
 from harness.suite.terminal_report import LineWriter, explain, write_summary
-from tests.contract.exchanges import in_one_read, whole_run
+from tests.contract.exchanges import POST, STREAM, head, in_one_read, scripted, whole_run
 
 
 def explanation(event: int, reads: int = 1) -> list[str]:
@@ -66,3 +68,21 @@ def test_a_place_in_a_read_of_its_own_is_one_line() -> None:
     assert any("word196 " in line for line in lines)
     assert any("word203 " in line for line in lines)
     assert any("more reads" in line for line in lines)
+
+
+TOKEN = "canary-7f3a9c2e-of-many-letters"
+
+
+def test_no_part_of_a_token_is_shown_wherever_a_text_is_cut() -> None:
+    settings = Settings.model_validate({"target": {"token": TOKEN, "base_url": "http://127.0.0.1:9"}})
+    for before in range(0, 260, 8):
+        body = b"x" * before + TOKEN.encode() + b"y" * 2500
+        answer = scripted(
+            (0, head(200, STREAM)), (1, b": " + body + b"\n\n"), request=replace(POST, body=body)
+        )
+        finding = Finding(
+            "ids.unique", Verdict.FAIL, f"it said {TOKEN}", (Location(answer, note=f"as {TOKEN}"),)
+        )
+        text = explain(finding, find("ids.unique"), settings)
+        assert "more bytes" in text or "bytes)" in text
+        assert TOKEN[:9] not in text, before

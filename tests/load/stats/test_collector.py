@@ -338,3 +338,19 @@ def test_a_trace_id_with_a_secret_in_it_is_not_stored() -> None:
     collector.end(stream, replace(WHOLE, request=WHOLE.request.with_header("traceparent", field)))
     collector.finalize(stream, [])
     assert [row.trace_id for row in collector.take().rows] == [None]
+
+
+def test_findings_and_reasons_have_no_token() -> None:
+    said = exchange((30, HEAD + TOKEN), ending=Ending.TRUNCATED, detail="gone: s3cret")
+    for answer, findings in (
+        (WHOLE, [Finding("ids.unique", Verdict.FAIL, "s3cret", (Location(WHOLE),))]),
+        (said, []),
+    ):
+        collector = Collector("w", secrets=["s3cret"])
+        stream = collector.schedule("fresh", RUN)
+        collector.end(stream, answer)
+        collector.finalize(stream, findings)
+        batch = collector.take()
+        shown = repr((batch.rows, batch.examples, batch.failures))
+        assert "******" in shown
+        assert "s3cret" not in shown
