@@ -71,6 +71,18 @@ def _leave_standard_output() -> None:
         os.close(nowhere)
 
 
+def _print_system_error(problem: OSError) -> None:
+    """Say which file, or that the output, cannot be used: a name that is too long, a folder without permission."""
+    from harness.formatting import visible
+
+    what = "write its output"
+    if problem.filename is None:
+        _leave_standard_output()
+    else:
+        what = f"use {visible(str(problem.filename))}"
+    click.echo(f"harness: cannot {_shortened(what)}: {problem.strerror}", err=True)
+
+
 def _shortened(text: str) -> str:
     """The text with the middle of very long lines left out, as of one that repeats a value of 5,000 digits."""
     return "\n".join(
@@ -113,10 +125,9 @@ class _Harness(LazyGroup):
                 raise
             raise click.UsageError(_shortened(text), ctx=problem.ctx) from None
         except OSError as problem:
-            if problem.filename is not None or problem.errno not in _LOST_OUTPUT:
+            if problem.filename is None and problem.errno not in _LOST_OUTPUT:
                 raise
-            _leave_standard_output()
-            click.echo(f"harness: cannot write its output: {problem.strerror}", err=True)
+            _print_system_error(problem)
             sys.exit(NOT_TESTED)
         except (KeyboardInterrupt, click.Abort):  # no test was running that handles the signal itself
             click.echo("harness: interrupted", err=True)

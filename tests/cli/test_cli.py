@@ -16,6 +16,7 @@ from harness.commands.check import refuse_repeats
 from harness.config.load_settings import LoadSettings
 from harness.config.settings import Settings
 from harness.errors import SettingsError
+from harness.results.writer import ResultsWriter
 from harness.terminal.safe_console import SafeConsole
 
 
@@ -290,9 +291,26 @@ def test_a_standard_stream_that_the_caller_has_closed_is_opened(
     getattr(sys, name).close()
 
 
-def test_a_file_is_no_output(given: list[LoadSettings], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: Any, **__: Any) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device", "results.sqlite")
-
-    monkeypatch.setattr("harness.commands.load.run_load", fails)
-    assert isinstance(load().exception, OSError)
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            ["report", "x"],
+            ["gate", "x"],
+            ["gate", "r", "--baseline", "x"],
+            ["compare", "x", "x"],
+            ["judge", "x"],
+        ),
+        *(["export", "x", "--format", "csv"], ["trend", "x"], ["comment", "x"], ["profile", "show", "x"]),
+    ],
+)
+def test_a_name_that_no_file_system_takes_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ResultsWriter(tmp_path / "r") as writer:
+        writer.set_manifest(load_state="finished")
+    done = CliRunner().invoke(main, [word * 300 if word == "x" else word for word in words])
+    assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output
+    assert done.output.startswith("harness: ")
+    assert "x" * 60 in done.output
