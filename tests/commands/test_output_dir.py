@@ -76,6 +76,10 @@ def test_a_user_folder_named_latest_is_kept(tmp_path: Path, monkeypatch: pytest.
     begin_default(FIRST)
     assert not mine.is_symlink()
     assert mine.is_dir()
+    mine.rmdir()
+    mine.write_text("of the user")
+    begin_default(SECOND)
+    assert mine.read_text() == "of the user"
 
 
 def test_without_symlinks_there_is_no_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,12 +101,12 @@ def test_the_manifest_says_whether_the_test_has_a_suite(tmp_path: Path) -> None:
 
 
 def test_a_test_begins_with_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/harness", "check", "--users", "3"])
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/harness", "check", "--header=X: s3cret-token"])
     path = output_dir.begin(tmp_path / "new" / "folder", SETTINGS)
     assert path == tmp_path / "new" / "folder" / "results.sqlite"
     found = manifest(path)
     assert found["state"] == "running"
-    assert found["command"] == ["harness", "check", "--users", "3"]
+    assert found["command"] == ["harness", "check", "--header=X: ************"]
     assert found["target"] == {
         "base_url": "http://h",
         "path": "/agent/workflow-actions",
@@ -189,3 +193,10 @@ def test_the_manifest_says_whether_the_test_has_a_load(tmp_path: Path) -> None:
     assert "load_state" not in manifest(output_dir.begin(tmp_path / "load", SETTINGS))
     path = output_dir.begin(tmp_path / "suite", SETTINGS, has_suite=True, has_load=False)
     assert manifest(path)["load_state"] == "none"
+
+
+def test_a_folder_below_that_of_a_test_is_no_link(tmp_path: Path) -> None:
+    assert output_dir.subfolder(tmp_path, "blocks", "1") == tmp_path / "blocks" / "1"
+    (tmp_path / "blocks").symlink_to(tmp_path)
+    with pytest.raises(SettingsError, match="it is a link; remove it"):
+        output_dir.subfolder(tmp_path, "blocks", "1")
