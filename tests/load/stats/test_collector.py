@@ -351,6 +351,13 @@ def test_findings_and_reasons_have_no_token() -> None:
         collector.end(stream, answer)
         collector.finalize(stream, findings)
         batch = collector.take()
-        shown = repr((batch.rows, batch.examples, batch.failures))
+        shown = repr((stream.kind, batch.rows, batch.examples, batch.failures))
+        assert "s3cret" not in str(stream.kind)
         assert "******" in shown
         assert "s3cret" not in shown
+
+
+def test_an_id_is_short_and_cannot_control_a_terminal() -> None:
+    assert Collector._shown("r\x1b[31m") == r"r\x1b[31m"
+    assert len(Collector._shown("r" * 100_000) or "") < 1000
+    assert Collector._shown(None) is None
