@@ -407,3 +407,11 @@ def test_a_short_text_is_searched_once_and_few_are_remembered(monkeypatch: pytes
     assert len(one._known) == redaction._MOST_REMEMBERED
     one.text("x" * 10_000)
     assert max(map(len, one._known)) <= redaction._REMEMBERED_CHARS
+
+
+def test_several_texts_are_masked_as_each_alone() -> None:
+    redact = Redactor([TOKEN])
+    texts = ["run-1", None, f"run {TOKEN}", "", TOKEN[:9], TOKEN[9:]]
+    assert list(redact.texts(texts)) == [None if text is None else redact.text(text) for text in texts]
+    assert TOKEN not in str(redact.texts(texts))
+    assert list(redact.texts(["a", None])) == ["a", None]

@@ -74,6 +74,19 @@ def test_a_stream_is_scheduled_and_ended_once() -> None:
     assert not collector.take()
 
 
+def test_each_gap_and_lag_is_in_the_batch_of_its_stream_however_many_end() -> None:
+    """They are recorded 64 streams at a time, and the rest when a batch is taken."""
+    collector = Collector("w")
+    for streams in (1, 64, 130):
+        for _ in range(streams):
+            for journey in ("fresh", "replay"):
+                collector.end(collector.schedule(journey, RUN), WHOLE)
+        counts = {key[:2]: histogram.count for key, histogram in collector.take().histograms.items()}
+        for journey in ("fresh", "replay"):
+            assert counts["inter_token_ms", journey] == streams
+            assert counts["receive_lag_ms", journey] == 3 * streams
+
+
 def test_no_stream_ends_or_is_finalized_twice() -> None:
     collector = Collector("w")
     stream = collector.schedule("fresh", RUN)
