@@ -41,7 +41,7 @@ def _coded(name: str) -> bytes:
 # Sound, however it looks. The client of a browser reads each of these.
 
 
-@group.does("each CR and LF in a read of its own", COMPLETE, sound=True)
+@group.does("each CR and LF in a separate read", COMPLETE, sound=True)
 def _() -> Iterator[Piece]:
     yield CLOSED
     for line in _RUN.splitlines():
