@@ -15,8 +15,8 @@ from tests.integration.commands import harness
 pytestmark = pytest.mark.slow
 
 
-def checked(folder: Path, base_url: str, *options: str) -> tuple[int, dict[str, str]]:
-    """Exit code and verdicts of a check with these options alone."""
+def checked(folder: Path, base_url: str, *options: str, code: int = 0) -> dict[str, str]:
+    """The verdicts of a check with these options alone, which ends with this exit code."""
     load = ("--users", "3", "--duration", "2s")
     done = harness("check", "--target", base_url, *options, *load, "--out", "out", folder=folder)
     with Results(folder / "out" / "results.sqlite") as results:
@@ -24,13 +24,13 @@ def checked(folder: Path, base_url: str, *options: str) -> tuple[int, dict[str, 
         verdicts = {check.id: check.verdict for check in results.checks()}
     summary = json.loads((folder / "out" / "summary.json").read_text())
     assert summary["metrics"]["ttft_ms"]["count"] > 0, done.stdout
-    return done.returncode, verdicts
+    assert done.returncode == code, done.stdout
+    return verdicts
 
 
 def test_an_openai_compatible_endpoint_needs_no_settings_file(tmp_path: Path) -> None:
     with embedded_server(profile="openai-chat", needs_token=False) as base_url:
-        code, verdicts = checked(tmp_path, base_url, "--profile", "openai-chat", "--model", "m")
-    assert code == 0
+        verdicts = checked(tmp_path, base_url, "--profile", "openai-chat", "--model", "m")
     assert sum(verdict == "pass" for verdict in verdicts.values()) > 35
     assert set(verdicts.values()) <= {"pass", "info", "not applicable"}
     # Nothing said what makes a run fail, and nothing was sent that OpenAI does not promise.
@@ -40,14 +40,12 @@ def test_an_openai_compatible_endpoint_needs_no_settings_file(tmp_path: Path) ->
 
 def test_its_defects_are_found(tmp_path: Path) -> None:
     with embedded_server(["chunk-after-done"], profile="openai-chat", needs_token=False) as base_url:
-        code, verdicts = checked(tmp_path, base_url, "--profile", "openai-chat", "--model", "m")
-    assert code == 1
+        verdicts = checked(tmp_path, base_url, "--profile", "openai-chat", "--model", "m", code=1)
     assert [name for name, verdict in verdicts.items() if verdict == "fail"] == ["terminal.last"]
 
 
 def test_an_agent_of_ag_ui_needs_its_url_only(tmp_path: Path) -> None:
     with embedded_server(profile="ag-ui") as base_url:
-        code, verdicts = checked(tmp_path, base_url, "--profile", "ag-ui")
-    assert code == 0
+        verdicts = checked(tmp_path, base_url, "--profile", "ag-ui")
     assert verdicts["events.pairs"] == verdicts["run-id.echoed"] == "pass"
     assert sum(verdict in DECIDED for verdict in verdicts.values()) > 30

@@ -225,7 +225,11 @@ import harness
 names = [one.name for one in pkgutil.walk_packages(harness.__path__, "harness.")]
 for name in names:
     if not name.endswith(("__main__", ".conftest")) and ".test_" not in name:
-        importlib.import_module(name)
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as problem:
+            if (name, problem.name) != ("harness.reference.redis_store", "redis"):  # of the extra redis
+                raise
 print(len(names), harness.__file__)
 """
 
