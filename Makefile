@@ -55,8 +55,8 @@ demo: $(VENV)/.runtime
 	rm -rf $(DEMO)
 	$(BIN)/harness check --out $(DEMO)
 
-# Three workers for each core, because many tests mostly wait. tests/conftest.py spreads the tests.
-PARALLEL := -n $(shell expr 3 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
+# Four workers for each core, because many tests mostly wait. tests/conftest.py spreads the tests.
+PARALLEL := -n $(shell expr 4 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
 
 # A test that failed next to others must pass alone. To be removed once five runs in a row have shown that none needs it.
 ALONE := $(BIN)/python -m pytest -m "not benchmarks and not hostile" --last-failed --last-failed-no-failures none

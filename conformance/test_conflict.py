@@ -64,7 +64,7 @@ def test_the_first_run_continues_to_its_end(
     replayed_long_run: tuple[Exchange, Exchange],
     conflict_in_flight: tuple[Exchange, Exchange, Exchange],
 ) -> None:
-    check(replayed_long_run, *conflict_in_flight)
+    check(replayed_long_run, *conflict_in_flight, True)
 
 
 @decides(conflict.original_untouched)

@@ -25,6 +25,7 @@ SIX_AT_ONCE = {"race.close-one", "race.slow-reader"}
 #: May be inconclusive anywhere, as in the other corpus: the situation may occur too late on a busy machine.
 TIMING = {
     "conflict.in-flight",
+    "conflict.original-untouched",
     "resume.joins",
     "resume.first-reader-kept",
     "race.same-body",

@@ -156,6 +156,12 @@ def _was_in_flight(original: Exchange, conflicting: Exchange) -> bool:
     return conflicting.timing.sent_ns is not None and conflicting.timing.sent_ns < over_ns
 
 
+def _met_in_flight(original: Exchange, conflicting: Exchange) -> bool:
+    """Whether `conflicting` was answered before `original` ended, so the server judged it in flight."""
+    over_ns = original.over.arrival_ns if original.over else original.timing.ended_ns
+    return conflicting.head_ns is not None and conflicting.head_ns < over_ns
+
+
 @rule(
     "conflict.in-flight",
     Level.MUST,
@@ -182,7 +188,10 @@ def _in_flight(original: Exchange, conflicting: Exchange, expect: Expectations) 
         return problem
     if not _was_in_flight(original, conflicting):
         return inconclusive("the first run ended before the different body could be sent", Location(original))
-    return is_conflict(conflicting, original, "a different body while the first run was in flight", expect)
+    result = is_conflict(conflicting, original, "a different body while the first run was in flight", expect)
+    if result.verdict is Verdict.PASS and not _met_in_flight(original, conflicting):
+        return inconclusive("the first run ended before the different body was answered", Location(original))
+    return result
 
 
 @rule(
@@ -236,9 +245,16 @@ def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Exp
     needs=Need.LONG_ACTION,
 )
 def original_untouched(
-    control: tuple[Exchange, Exchange], original: Exchange, conflicting: Exchange, retry: Exchange
+    control: tuple[Exchange, Exchange],
+    original: Exchange,
+    conflicting: Exchange,
+    retry: Exchange,
+    sent_in_flight: bool = False,
 ) -> RuleResult:
-    """`control` is a run of the same action that nothing disturbs, and its retry."""
+    """`control` is a run of the same action that nothing disturbs, and its retry.
+
+    sent_in_flight: the conflict was sent while `original` was being read; the server may have met it after its end.
+    """
     if problem := require_accepted(original) or _require_rejection(conflicting, original):
         return problem
     places = (Location(original), Location(conflicting), Location(retry))
@@ -257,6 +273,8 @@ def original_untouched(
     if difference := first_difference(original.sequence, retry.sequence):
         reason = difference if retry.started_run else retry.describe()
         return failed(f"after the conflict the first body no longer resumes its run: {reason}", *places)
+    if sent_in_flight and not _met_in_flight(original, conflicting):
+        return inconclusive("the first run ended before the different body was answered", *places)
     return passed("the first run continued to its end, and its key still resumes it")
 
 

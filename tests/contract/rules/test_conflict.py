@@ -58,6 +58,12 @@ def in_flight(answer: Exchange) -> Exchange:
     )
 
 
+#: Sent while FIRST was going on, answered after its end.
+ANSWERED_LATER = scripted(
+    *((500.0, read.data) for read in AS_JSON.reads), ending=AS_JSON.ending, sent_ms=15.0
+)
+
+
 def asked(answer: Exchange, body: object) -> Exchange:
     """The same answer, to a request with that body."""
     return replace(answer, request=answer.request.with_json(body))
@@ -161,6 +167,13 @@ CASES: list[Case] = [
     case(
         conflict.in_flight,
         FIRST,
+        ANSWERED_LATER,
+        is_=INCONCLUSIVE,
+        says="ended before the different body was",
+    ),
+    case(
+        conflict.in_flight,
+        FIRST,
         reply(409, **IN_FLIGHT),
         reply(409, **IN_FLIGHT),
         reply(409, **LATER),
@@ -237,6 +250,23 @@ CASES: list[Case] = [
     case(conflict.any_field, FIRST, {}, is_=INCONCLUSIVE, says="nothing was tested"),
     case(conflict.any_field, reply(500), {"source": AS_JSON}, is_=INCONCLUSIVE, says="not accepted"),
     case(conflict.original_untouched, CONTROL, FIRST, AS_JSON, whole_run(), is_=PASS, says="continued to"),
+    *(
+        case(
+            conflict.original_untouched,
+            CONTROL,
+            FIRST,
+            answer,
+            whole_run(),
+            True,
+            is_=verdict,
+            says="first run",
+        )
+        for answer, verdict in (
+            (reply(409, **IN_FLIGHT), PASS),
+            (ANSWERED_LATER, INCONCLUSIVE),
+            (reply(409, **LATER), INCONCLUSIVE),
+        )
+    ),
     case(
         conflict.original_untouched,
         CONTROL,

@@ -515,6 +515,9 @@ def test_a_results_file_with_a_load_test_is_refused(tmp_path: Path) -> None:
     assert load.counts() == before
 
 
+FRESH_ROW = "/agent/workflow-actions [fresh: run]"
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_web_page(tmp_path: Path, processes: int) -> None:
     port = free_port()
@@ -539,7 +542,7 @@ def test_the_web_page(tmp_path: Path, processes: int) -> None:
                 rows = page.rows()
                 assert rows["TTFT"]["num_requests"] > 0
                 assert rows["TTFT"]["method"] == "SSE"
-                assert rows["/agent/workflow-actions [fresh: run]"]["num_failures"] == 0
+                assert rows[FRESH_ROW]["num_failures"] == 0
             os.kill(process.pid, signal.SIGTERM)
     for name, scheduled in zip(("results.sqlite", "results-2.sqlite"), seen, strict=True):
         with load.results(name) as results:
@@ -555,7 +558,7 @@ def _start_and_stop(page: Page, server: RunServer) -> int:
     before = server.stats.counts["requests"]
     page.swarm(host=server.base_url)
     wait_for(lambda: server.stats.counts["requests"] > before + 30)
-    wait_for(lambda: {"TTFT", "run duration", "resume"} <= set(page.rows()))
+    wait_for(lambda: {"TTFT", "run duration", "resume", FRESH_ROW} <= set(page.rows()))
     page.post("/stop")
     wait_for(lambda: page.get("/stats/requests")["state"] == "stopped")
     return server.stats.counts["requests"] - before
