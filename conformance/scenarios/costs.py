@@ -110,6 +110,6 @@ COSTS = {
     "conflicts_in_flight_elsewhere": Cost(6, 2),
     "equal_requests_at_all_replicas": Cost(60, 3),
     "different_bodies_at_all_replicas": Cost(60, 3),
-    "runs_cancelled_elsewhere": Cost(40, 6, ("long_run",)),
+    "runs_cancelled_elsewhere": Cost(60, 9, ("long_run",)),
     "restart_of_the_target": Cost(60, 12),
 }

@@ -131,10 +131,14 @@ class RunExecution(ApiBase):
 
     def cancel_run(self, run: Run) -> None:
         """End the run with `cancelled`, unless it has ended."""
+        self._finish_first(run, {"type": "cancelled", "runId": run.run_id})
+
+    def _finish_first(self, run: Run, outcome: Payload) -> None:
+        """End the run with this event, unless it has ended. Another replica may write to it at the same time."""
         while not run.ended and not (run.events and run.events[-1].type in TERMINAL_TYPES):
             try:
-                self.finish(run, {"type": "cancelled", "runId": run.run_id})
-            except RunEndedError:  # its own replica has just sent an event
+                self.finish(run, outcome)
+            except RunEndedError:  # the other replica's event came first
                 self.registry.refresh(run)
             else:
                 return
@@ -172,7 +176,7 @@ class RunExecution(ApiBase):
         if tasks:
             await asyncio.wait(tasks, timeout=grace_s)
         for run in self.registry.running:
-            self.finish(
+            self._finish_first(
                 run, {"type": "error", "runId": run.run_id, "code": "shutdown", "message": "shut down"}
             )
         await self.registry.shut()

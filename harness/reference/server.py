@@ -127,8 +127,10 @@ async def running(
         host, port = runner.addresses[0][:2]
         yield RunningServer(host, port, api)
     finally:
-        await api.close(grace_s)
-        await runner.cleanup()
+        try:
+            await api.close(grace_s)
+        finally:
+            await runner.cleanup()
 
 
 def serve(

@@ -15,6 +15,7 @@ import pytest
 
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.reference import redis_store, store
+from harness.reference.faults import faulty_api
 from harness.reference.redis_store import RedisStore
 from harness.reference.replicas import RESTART, serve_replicas
 from harness.reference.runs import Event, KeyTakenError, Run, RunEndedError
@@ -237,6 +238,25 @@ def test_a_run_that_another_process_writes_to_is_ended_for_its_own(
     own.refresh(run)
     assert (run.ended, run.events) == (True, [event(0), event(1, "cancelled")])
     assert not own.running
+
+
+@pytest.mark.parametrize("types", [["token", "error"], ["cancelled"]])
+def test_a_server_that_ends_stops_for_no_event_of_another_replica(tmp_path: Path, types: list[str]) -> None:
+    address = f"sqlite:{tmp_path}/runs.db"
+
+    async def end() -> Run:
+        api = faulty_api(())(ServerSettings(store=address, replica="1"))
+        run = a_run()
+        api.registry.add(run)
+        other = registry(open_store(address), "2")
+        found = other.find(KEY)
+        assert found is not None
+        other.publish(found, event(0, types[0]))
+        other.store.close()
+        await api.close(0)
+        return run
+
+    assert [one.type for one in asyncio.run(end()).events] == types
 
 
 def test_a_run_takes_each_entry_once_and_in_order(stores: tuple[RunStore, RunStore]) -> None:
