@@ -28,8 +28,8 @@ def all_cases(
     """Like pytest.mark.parametrize, but one test runs all cases and names each that failed.
 
     The cases share the test's fixtures, so none of these may keep what a case did. Several tables multiply. values: the
-    rows, or what returns them when the test runs. Raises ValueError if there are no cases, or if the number of names
-    differs from theirs.
+    rows, or a function that returns them when the test runs. Raises ValueError if there are no cases, or if there are
+    more or fewer ids than cases.
     """
     arguments = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
     given = ids if ids is None or callable(ids) else list(ids)

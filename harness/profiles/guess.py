@@ -312,7 +312,7 @@ def _typed(frames: Sequence[Frame]) -> tuple[str, list[_Seen]]:
 def _token(events: Sequence[_Seen]) -> tuple[str, _Path]:
     """The type of the tokens, and where their text is: of all texts the one with the most different values.
 
-    Texts of reasoning are taken only if there are no others.
+    The text of the reasoning is taken only if the answer has no other text.
     """
     values: dict[tuple[str, _Path], list[str]] = {}
     for event in events:

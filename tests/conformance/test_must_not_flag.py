@@ -86,7 +86,7 @@ def _verdicts(entry: Entry) -> Verdicts:
         for again in range(1, TRIES):
             differing = _unusual(verdicts).items() - entry.unusual.items()
             if not differing or any(
-                said != "inconclusive" and (name, said) not in SLOW for name, said in differing
+                verdict != "inconclusive" and (name, verdict) not in SLOW for name, verdict in differing
             ):
                 break
             names = {name for name, _ in differing}
@@ -109,7 +109,9 @@ def _unusual(verdicts: Verdicts) -> dict[str, str]:
 
 
 def _without_bad_timing(unusual: Mapping[str, str]) -> dict[str, str]:
-    return {name: said for name, said in unusual.items() if name not in TIMING or said != "inconclusive"}
+    return {
+        name: verdict for name, verdict in unusual.items() if name not in TIMING or verdict != "inconclusive"
+    }
 
 
 def _wrong(entries: Sequence[Entry]) -> list[tuple[Entry, list[str]]]:
@@ -132,9 +134,11 @@ def _differences(entry: Entry, verdicts: Verdicts) -> list[str]:
         for name in sorted(expected.keys() | got.keys())
         if expected.get(name) != got.get(name)
     ]
-    said = {check.requirement.id: check.detail for check in verdicts.checks}
+    details = {check.requirement.id: check.detail for check in verdicts.checks}
     return wrong + [
-        f"{name}: {said[name]} (expected: {text})" for name, text in entry.says.items() if said[name] != text
+        f"{name}: {details[name]} (expected: {text})"
+        for name, text in entry.says.items()
+        if details[name] != text
     ]
 
 
@@ -252,6 +256,6 @@ def _received(connection: socket.socket) -> bytes:
 
 
 def test_a_must_is_excused_only_where_it_cannot_be_seen() -> None:
-    excused = {name: said for one in (COUNTER, RESET_WITHOUT_LENGTH) for name, said in one.items()}
-    musts = {name: said for name, said in excused.items() if CATALOGUE[name].level is Level.MUST}
+    excused = {name: verdict for one in (COUNTER, RESET_WITHOUT_LENGTH) for name, verdict in one.items()}
+    musts = {name: verdict for name, verdict in excused.items() if CATALOGUE[name].level is Level.MUST}
     assert set(musts.values()) == {"inconclusive"}

@@ -146,8 +146,8 @@ def test_a_metric_that_takes_too_much_work_is_named_and_is_not_called_good() -> 
     trend = trend_of(entries, most_work=PERMUTATIONS * 4_000)
     assert [one.name for one in trend.trends] == list(STEADY)
     assert trend.unfollowed == ("ttft_p50_ms",)
-    said = "1 metric not followed, since levels changed too often to look at all: ttft_p50_ms"
-    assert trend.notes == (said,)
+    note = "1 metric not followed, since levels changed too often to look at all: ttft_p50_ms"
+    assert trend.notes == (note,)
     assert trend_page(trend, "main").headline.title == "Not every metric followed"
     assert drift_sentences(trend) == ["whether ttft_p50_ms is worse is unknown: levels changed too often"]
     assert trend_of(entries).unfollowed == ()

@@ -17,7 +17,7 @@ _DATABASES = 10_000
 
 
 def redis_executable() -> str:
-    """Where it is. Without redis-server the test is skipped, but in CI, and as root, who can install it, it fails."""
+    """The path of redis-server. If it is not installed, the test fails in CI and for root, and is skipped otherwise."""
     executable = shutil.which("redis-server")
     if executable is None:
         lacking = pytest.fail if os.environ.get("CI") or os.geteuid() == 0 else pytest.skip
@@ -29,7 +29,7 @@ def redis_executable() -> str:
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """Its address. Without redis-server as `redis_executable` says."""
+    """Run a Redis server and yield its address. Fails or skips the test as `redis_executable` does."""
     executable = redis_executable()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -57,24 +57,24 @@ def judged_again(evaluated: Evaluated, packed: Any, documents: dict[str, Any]) -
     return finding.verdict, finding.detail
 
 
-@pytest.mark.parametrize("said", [TOKEN, TOKEN.upper(), "nothing", "*" * len(TOKEN)])
-def test_the_token_is_found_again_in_what_is_stored(said: str) -> None:
-    one = run(token(0, said), done(1))
+@pytest.mark.parametrize("text", [TOKEN, TOKEN.upper(), "nothing", "*" * len(TOKEN)])
+def test_the_token_is_found_again_in_what_is_stored(text: str) -> None:
+    one = run(token(0, text), done(1))
     evaluated, packed, documents = stored(security.no_secrets, [one], [TOKEN, "garbage-token"])
     assert TOKEN not in json.dumps([packed, documents]).lower().replace("\\", "")
-    assert evaluated.finding.verdict == ("fail" if said == TOKEN else "pass")
+    assert evaluated.finding.verdict == ("fail" if text == TOKEN else "pass")
     if packed is not None:
         assert judged_again(evaluated, packed, documents) == (
             evaluated.finding.verdict,
             evaluated.finding.detail,
         )
     # A server that masks it as we do cannot be judged again: its asterisks are those of the token.
-    assert (packed is None) == (said == "*" * len(TOKEN))
+    assert (packed is None) == (text == "*" * len(TOKEN))
 
 
 def test_what_masking_hides_keeps_its_verdict_without_evidence() -> None:
-    said = frame({"type": "token", "content": TOKEN}, "1-0") + done(2)
-    body = gzip.compress(said)
+    body = frame({"type": "token", "content": TOKEN}, "1-0") + done(2)
+    body = gzip.compress(body)
     one = scripted(
         (0, head(200, {**STREAM, "Content-Encoding": "gzip", "Content-Length": str(len(body))})), (1, body)
     )

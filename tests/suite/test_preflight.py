@@ -390,7 +390,7 @@ def test_the_search_for_plain_http_ends(monkeypatch: pytest.MonkeyPatch) -> None
 TOKEN = "s3cret-value-that-is-long"
 
 
-def said_about(response: bytes, **values: str) -> str:
+def message_about(response: bytes, **values: str) -> str:
     """What the preflight says about an answer, to a target with that token."""
 
     async def job() -> None:
@@ -407,27 +407,27 @@ def test_a_token_is_masked_before_what_a_server_says_is_cut() -> None:
     """Half of it would not be recognized."""
     for length in range(60, 100, 4):
         location = f"https://x.test/{'a' * length}{TOKEN}"
-        said = said_about(head(308, {"Location": location, "Content-Length": "0"}))
-        assert "redirects" in said
-        assert "s3cret" not in said
+        message = message_about(head(308, {"Location": location, "Content-Length": "0"}))
+        assert "redirects" in message
+        assert "s3cret" not in message
 
 
 def test_a_token_in_the_settings_is_masked_too() -> None:
-    said = said_about(answer(401), organization_id=TOKEN)
-    assert "rejected the token for organization" in said
-    assert TOKEN not in said
+    message = message_about(answer(401), organization_id=TOKEN)
+    assert "rejected the token for organization" in message
+    assert TOKEN not in message
 
 
 def test_a_token_in_the_path_is_masked_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = said_about(answer(401), path=f"/{TOKEN}/runs")
-    assert "/runs" in said
-    assert TOKEN not in said
+    message = message_about(answer(401), path=f"/{TOKEN}/runs")
+    assert "/runs" in message
+    assert TOKEN not in message
 
     async def no_run(*_: object) -> Exchange:
         request = replace(reply(404).request, target=f"/{TOKEN}/threads")
         raise CreationError(reply(404, request=request), "did not tell thread_id")
 
     monkeypatch.setattr("harness.suite.preflight._first_response", no_run)
-    said = said_about(answer(404))
-    assert "/threads" in said
-    assert TOKEN not in said
+    message = message_about(answer(404))
+    assert "/threads" in message
+    assert TOKEN not in message

@@ -205,6 +205,7 @@ class JourneySpans:
 
 
 def _request(exchange: Exchange) -> tuple[str, str, str | None, str | None, Timing, Profile]:
+    """The fields of a RequestPart that a request has before it is answered."""
     request = exchange.request
     return (
         request.method,
@@ -219,16 +220,11 @@ def _request(exchange: Exchange) -> tuple[str, str, str | None, str | None, Timi
 def _decoded(
     step: StreamStep, exchange: Exchange, record: StreamRecord, kind: str | None, cancel_ms: float | None
 ) -> RequestPart:
-    request, summary = exchange.request, exchange.summary
+    summary = exchange.summary
     tokens = summary.token_arrivals_ns
     return RequestPart(
         step,
-        request.method,
-        request.target,
-        request.origin,
-        request.header(FIELD),
-        exchange.timing,
-        exchange.profile,
+        *_request(exchange),
         record.status,
         record,
         kind,

@@ -194,10 +194,10 @@ def test_the_command_of_an_excerpt_is_masked() -> None:
 
 
 def test_the_events_of_a_document_show_no_part_of_a_split_token() -> None:
-    said = [content(char) for char in TOKEN]
+    contents = [content(char) for char in TOKEN]
     one = scripted(
         (0, head(200, {**STREAM, "Transfer-Encoding": "chunked"})),
-        *((1, chunk(one)) for one in said),
+        *((1, chunk(one)) for one in contents),
         (2, LAST_CHUNK),
     )
     for shown in (document(one, base_url=URL, secrets=[TOKEN]), excerpt(one, base_url=URL, secrets=[TOKEN])):

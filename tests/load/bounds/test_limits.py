@@ -68,19 +68,21 @@ def refused(load: LoadSettings, **options: Any) -> str:
     ],
 )
 def test_what_is_far_beyond_the_machine_is_refused(load: dict[str, Any], sentence: str) -> None:
-    said = refused(LoadSettings(**load))
-    assert bool(said) is bool(sentence), said
-    assert sentence in said
-    if said:  # one sentence, which says how to go past it
-        assert "workers on other machines" in said
-        assert "\n" not in said
-        assert len(said) < 400
+    refusal = refused(LoadSettings(**load))
+    assert bool(refusal) is bool(sentence), refusal
+    assert sentence in refusal
+    if refusal:  # one sentence, which says how to go past it
+        assert "workers on other machines" in refusal
+        assert "\n" not in refusal
+        assert len(refusal) < 400
 
 
 def test_the_sentence_says_how_the_limit_was_found_and_how_to_pass_it() -> None:
-    said = refused(LoadSettings(rate=100_000))
-    assert "a short stream takes 1 ms of CPU here, measured now: about 1,000 per second and process" in said
-    assert "use up to 2 --processes" in said
+    refusal = refused(LoadSettings(rate=100_000))
+    assert (
+        "a short stream takes 1 ms of CPU here, measured now: about 1,000 per second and process" in refusal
+    )
+    assert "use up to 2 --processes" in refusal
     assert "--processes" not in refused(LoadSettings(rate=100_000, processes=2))
 
 
@@ -125,9 +127,9 @@ def test_little_memory_limits_users_and_processes() -> None:
 def test_workers_on_other_machines_add_up() -> None:
     elsewhere = limits(20, local=False)
     assert refused(LoadSettings(rate=40_000), limits=elsewhere) == ""
-    said = refused(LoadSettings(rate=40_001), limits=elsewhere)
-    assert "20 processes can send, about 20,000" in said
-    assert "on a machine like this" in said
+    refusal = refused(LoadSettings(rate=40_001), limits=elsewhere)
+    assert "20 processes can send, about 20,000" in refusal
+    assert "on a machine like this" in refusal
     assert refused(LoadSettings(), users=196_000, limits=elsewhere) == ""
     assert refused(LoadSettings(), users=196_001, limits=elsewhere)
 
@@ -147,9 +149,9 @@ def test_workers_on_other_machines_add_up() -> None:
     ],
 )
 def test_users_of_a_form_or_of_locusts_options(form: dict[str, Any], sentence: str) -> None:
-    said = refused(LoadSettings(users=1), **form)
-    assert bool(said) is bool(sentence)
-    assert sentence in said
+    refusal = refused(LoadSettings(users=1), **form)
+    assert bool(refusal) is bool(sentence)
+    assert sentence in refusal
 
 
 def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,13 +80,13 @@ environment = Environment()
 runner = environment.create_local_runner()
 upkeep.limit_locust(environment.stats)
 inspect.findsource = inspect.getmodule = searched
-said = []
-logging.getLogger("locust.runners").addFilter(lambda record: said.append(record.getMessage()))
+messages = []
+logging.getLogger("locust.runners").addFilter(lambda record: messages.append(record.getMessage()))
 logging.getLogger("locust.runners").setLevel(logging.DEBUG)
 runner.state = "running"
 line = inspect.currentframe().f_lineno + 1
 runners.Runner.stop(runner)
-assert f"Stopping all users (called from <string>:{line})" in said, said
+assert f"Stopping all users (called from <string>:{line})" in messages, messages
 """
 
 

@@ -354,10 +354,10 @@ def test_a_trace_id_with_a_secret_in_it_is_not_stored() -> None:
 
 
 def test_findings_and_reasons_have_no_token() -> None:
-    said = exchange((30, HEAD + TOKEN), ending=Ending.TRUNCATED, detail="gone: s3cret")
+    echoing = exchange((30, HEAD + TOKEN), ending=Ending.TRUNCATED, detail="gone: s3cret")
     for answer, findings in (
         (WHOLE, [Finding("ids.unique", Verdict.FAIL, "s3cret", (Location(WHOLE),))]),
-        (said, []),
+        (echoing, []),
     ):
         collector = Collector("w", secrets=["s3cret"])
         stream = collector.schedule("fresh", RUN)
