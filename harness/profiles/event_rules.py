@@ -56,6 +56,10 @@ class EventRule(Part):
     @classmethod
     def _short_form(cls, value: Any) -> Any:
         """``"error"`` and ``["error", "failed"]`` stand for ``{ is = … }``."""
+        if isinstance(value, list) and any(isinstance(member, dict) for member in value):
+            raise ValueError(
+                "a meaning has one rule: list the types in is, and join conditions with || in where"
+            )
         if isinstance(value, str | list):
             return {"is": as_tuple(value)}
         if isinstance(value, dict) and "is" in value:

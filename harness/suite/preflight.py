@@ -52,7 +52,7 @@ async def preflight(
         raise PreflightError(f"the target {url} cannot be reached: {fault}") from None
     except CreationError as caught:
         no_run, response = caught, caught.answer
-        url = redact.sentence(base_url + response.request.target)
+    url = redact.sentence(base_url + response.request.target)  # with the variables of its path
     endpoint = target.endpoint if replica is None else target.replicas[replica]
     problem = await other_protocol(endpoint, response)
     if problem is None and not (no_run is not None and response.status == 200):  # JSON, as it must be

@@ -1,4 +1,4 @@
-"""Recorded answers of fifteen servers, read with the profile of their API: clean runs fit, defects are named.
+"""Recorded answers of sixteen servers, read with the profile of their API: clean runs fit, defects are named.
 
 The captures are in tests/profiles/captures, one folder for each server, as ``curl -i -N --raw`` prints them.
 """
@@ -19,6 +19,12 @@ INCOMPLETE = "incomplete"  # the client cut the connection, or the server broke 
 
 #: Profile, capture, token events, and how the run ended, in the words of the stream.
 CLEAN = [
+    ("openai-responses", "agentserver/cancelled", 7, "cancelled"),
+    ("openai-responses", "agentserver/cut", 22, "incomplete"),
+    ("openai-responses", "agentserver/cut-resumed", 39, "done"),
+    ("openai-responses", "agentserver/error-mid", 3, "error"),
+    ("openai-responses", "agentserver/silent", 0, "done"),
+    ("openai-responses", "agentserver/success", 11, "done"),
     ("a2a", "a2a/cut-resumed", 90, "done"),
     ("a2a", "a2a/cut", 10, "incomplete"),
     ("a2a", "a2a/cut2-rpc-resubscribed", 90, "done"),
@@ -127,6 +133,7 @@ DEFECTS = [
     ("mcp", "mcp/resumed-bad-id", ["it has no event"]),
 ]
 NO_STREAM = [
+    ("agentserver/cancelled-again", 400),
     ("a2a/cancelled-request", 200),
     ("a2a/cut-resumed-post", 400),
     ("a2a/cut-task", 200),

@@ -6,6 +6,7 @@ from harness.profiles import library
 from harness.profiles.named_id import named_id
 from harness.protocol.request import HttpRequest
 from tests.cases import all_cases
+from tests.profiles.background import background_text
 
 MULTIPART = (
     b'--b\r\nContent-Disposition: form-data; name="session_id"\r\n\r\ns-1\r\n'
@@ -19,16 +20,7 @@ ids = { at = "id" }
 resume = { from = "after", path = "/${run_id}", json = { after = { id = "${last_id}" } } }
 """
 
-
-BACKGROUND = (
-    library.source("openai-responses")[0]
-    + """
-[resume]
-from = "after"
-method = "GET"
-path = "/v1/responses/${run_id}?stream=true&starting_after=${last_id}"
-"""
-)
+BACKGROUND = background_text()
 
 
 @all_cases(
@@ -38,6 +30,7 @@ path = "/v1/responses/${run_id}?stream=true&starting_after=${last_id}"
         ("workflow-actions", HttpRequest("POST", "/", ()), None),
         ("langgraph", HttpRequest("GET", "/threads/a/runs/b/stream", (("last-event-id", "9-1"),)), "9-1"),
         (BACKGROUND, HttpRequest("GET", "/v1/responses/r?stream=true&starting_after=12", ()), "12"),
+        (BACKGROUND, HttpRequest("GET", "/v1/responses/r?stream=true&starting_after=", ()), None),
         (BACKGROUND, HttpRequest("POST", "/v1/responses", ()), None),
         ("agno", HttpRequest("POST", "/", (("Content-Type", "multipart/form-data; boundary=b"),), MULTIPART), "41"),
         ("agno", HttpRequest("POST", "/", (), b"last_event_index=8&session_id=s"), "8"),

@@ -28,6 +28,11 @@ def profile(text: str = "", events: str = "") -> Profile:
             "error = { where = 'data..x' }",
             "mine.toml: events.error.where: 'data..x' is not a JMESPath expression",
         ),
+        (
+            "",
+            "error = [{ is = 'failed' }, { is = 'lost' }]",
+            "mine.toml: events.error: a meaning has one rule: list the types in is, and join conditions with ||",
+        ),
         ("", "run_id = 3", "mine.toml: events.run_id"),
         ("", "pairs = [['a']]", "mine.toml: events.pairs.0"),
         (

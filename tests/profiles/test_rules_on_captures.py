@@ -10,6 +10,7 @@ from harness.contract.rules.stream import STREAM_RULES, rules_for
 from harness.profiles import library
 from harness.protocol.request import HttpRequest
 from tests.cases import all_cases
+from tests.profiles.background import background
 from tests.profiles.test_captures import CAPTURES, CLEAN, DEFECTS, answer
 
 _SENT_NS = 50_000_000_000
@@ -42,7 +43,12 @@ BROKEN: dict[str, dict[str, str]] = {
 }
 #: Of streams that a resumption brought.
 _AFTER_9 = HttpRequest("POST", "/agents/a/runs/r/resume", (), b"last_event_index=9&session_id=s")
-REQUESTS = {"agno/cut-resumed": _AFTER_9, "agno/resumed-after-end": _AFTER_9}
+_AFTER_25 = HttpRequest("GET", "/v1/responses/r?stream=true&starting_after=25", ())
+REQUESTS = {
+    "agno/cut-resumed": _AFTER_9,
+    "agno/resumed-after-end": _AFTER_9,
+    "agentserver/cut-resumed": _AFTER_25,
+}
 _STREAMS = [(profile, capture) for profile, capture, *_ in (*CLEAN, *DEFECTS)]
 
 
@@ -57,7 +63,7 @@ def recorded(profile: str, capture: str, request: HttpRequest | None = None) -> 
         reads=(Read(_SENT_NS + ms, 1000, data),),
         ending=Ending.COMPLETE if answer(capture).is_complete else Ending.CUT,
         ending_detail="",
-        profile=library.load(profile),
+        profile=background() if capture.startswith("agentserver/") else library.load(profile),
     )
 
 
@@ -83,8 +89,9 @@ def test_a_successful_run_decides_every_rule_that_applies(profile: str, capture:
         for rule in rules_for(run)
         if rule(run, expect=Expectations()).verdict is Verdict.INCONCLUSIVE
     ]
-    lacks = {"openai-responses": ["ids.unique", "ids.increasing"], "gemini": ["run-id.single"]}
-    assert undecided == lacks.get(profile, [])
+    no_ids = ["ids.unique", "ids.increasing"]
+    lacks = {"aimock-responses": no_ids, "litellm-responses": no_ids, "aimock-gemini": ["run-id.single"]}
+    assert undecided == lacks.get(capture.partition("/")[0], [])
 
 
 def test_what_an_api_does_not_promise_is_not_applicable() -> None:

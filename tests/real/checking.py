@@ -14,9 +14,9 @@ from typing import Any
 
 from harness.contract.requirements import CATALOGUE, Requirement
 from harness.contract.rules.rule import Need
-from harness.profiles import library
 from harness.suite.known_failures import KnownFailure, load_known_failures
 
+from . import profiles
 from .servers import BUILD, HERE, SERVERS, RealServerError, Server, install, running, version
 
 TARGETS = {
@@ -28,6 +28,7 @@ TARGETS = {
     "mcp": "mcp",
     "openai-chat": "litellm",
     "openai-responses": "litellm",
+    profiles.BACKGROUND: "agentserver",
     "anthropic-messages": "litellm",
     "gemini": "aimock",
     "resumable-stream": "resumable-stream",
@@ -39,6 +40,7 @@ _COLUMNS = {
     "a2a": "a2a-rest",
     "resumable-stream": "frs",
     "gemini": "openai-chat",
+    profiles.BACKGROUND: "openai-responses",
 }
 DECIDED = frozenset({"pass", "fail", "warn", "info", "known"})
 """Verdicts that say something about the server."""
@@ -124,7 +126,7 @@ def marks(target: str) -> dict[str, str]:
 
 def applicable(target: str) -> list[str]:
     """The requirements that count for a target: those that the table marks a or m, and others that it promises."""
-    known, profile = marks(target), library.load(target)
+    known, profile = marks(target), profiles.profile(target)
     return [
         name
         for name, row in CATALOGUE.items()
@@ -184,6 +186,8 @@ def last_outcome(target: str) -> Outcome:
 def _harness_check(target: str, base_url: str, out: Path) -> dict[str, Any]:
     settings = HERE / "targets" / f"{target}.toml"
     command = [sys.executable, "-m", "harness", "check", "--json", "--config", str(settings)]
+    if (profile := profiles.file_of(target)) is not None:
+        command += ["--profile", str(profile)]
     try:
         ended = subprocess.run(
             [*command, "--target", base_url, *_LOAD, "--out", str(out)],

@@ -32,9 +32,9 @@ are measured, not how fast a server is.
 
 _WHY_LACKING = {
     "openai-responses": (
-        "OpenAI resumes a stream, and reads a run again, only of a response with `background = true`. litellm streams "
-        "no such response (with such a model its background mode can only be polled), so no request can ask for what "
-        "these need. The profile has the parts to add for a server that does."
+        "OpenAI resumes, reads again and cancels only a response with `background = true`. litellm streams no such "
+        "response (with such a model its background mode can only be polled). The target `openai-background` decides "
+        "what needs one: the same profile with the parts in its comment, on a server that has them."
     )
 }
 """Why a target lacks so much that it matters for the share that is decided."""

@@ -86,6 +86,11 @@ SERVERS = {
         Server("a2a", "a2a-sdk", Process("a2a", _APP)),
         Server("mcp", "mcp", Process("mcp", _APP)),
         Server(
+            "agentserver",
+            "azure-ai-agentserver-responses",
+            Process("agentserver", _APP, {"AGENTSERVER_STATE_ROOT": "{work}/state"}),
+        ),
+        Server(
             "langgraph",
             "langgraph-api",
             Process(

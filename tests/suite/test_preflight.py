@@ -431,3 +431,10 @@ def test_a_token_in_the_path_is_masked_too(monkeypatch: pytest.MonkeyPatch) -> N
     message = message_about(answer(404))
     assert "/threads" in message
     assert TOKEN not in message
+
+
+def test_the_path_is_the_one_that_was_asked() -> None:
+    with pytest.raises(
+        PreflightError, match=r"^the target http://127.0.0.1:\d+/agents/echo/runs requires a to"
+    ):
+        of_profile(sending(answer(401)), "agno", agent="echo")
