@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from harness.booleans import NumbersAreNotBooleans, refuse_booleans
+import harness
+from harness.booleans import NumbersAreNotBooleans, is_number, is_whole_number, refuse_booleans
 from harness.config.settings import Settings
 from harness.config.sources import settings_alone
 from harness.errors import SettingsError
@@ -92,3 +95,32 @@ def test_tables_are_searched() -> None:
     with pytest.raises(ValueError, match=r"^true for b is not a number; write one$"):
         refuse_booleans({"a": 1, "b": True}, dict[str, float] | None)
     refuse_booleans({"a": [True, 1]}, dict[str, list[float | bool]])
+
+
+BOOLEANS_TOO = {
+    ("contract/evidence/serialization.py", "isinstance(evidence, str | int | float)"),
+    ("load/bounds/limits.py", "isinstance(value, int)"),  # a setting, which is none
+    ("profiles/event_rules.py", "isinstance(value, str | int)"),  # of a profile, the same
+    ("profiles/expressions.py", "isinstance(value, int | float)"),  # after a test for booleans
+    ("profiles/guess.py", "isinstance(step, int)"),  # a place in a list
+    ("profiles/request_parts.py", "isinstance(value, str | int | float)"),  # of a request's body
+    ("reference/faults/input.py", "isinstance(body.get(name), int | float)"),
+}
+
+
+def test_no_other_code_asks_for_a_number_by_its_type() -> None:
+    folder = Path(harness.__file__).parent
+    found = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) != "isinstance":
+                continue
+            kinds = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+            if "int" in kinds:
+                found.add((str(file.relative_to(folder)), ast.unparse(node)))
+    assert {one for one in found if one[0] != "booleans.py"} == BOOLEANS_TOO
+
+
+def test_what_a_number_is() -> None:
+    assert [is_number(value) for value in (1, 1.5, True, False, "1", None)] == [True, True] + 4 * [False]
+    assert [is_whole_number(value) for value in (1, 1.5, True, False, "1")] == [True] + 4 * [False]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
+from harness.booleans import is_whole_number
+from harness.config.parsing import shown_address
+from harness.contract.evidence.redaction import Redactor
 from harness.errors import HarnessError, SettingsError
 from harness.formatting import visible
 from harness.input_file import SETTINGS_BYTES, read_text
@@ -20,10 +25,12 @@ from harness.input_file import SETTINGS_BYTES, read_text
 _PAGE_SIZE = 100
 _MOST_PAGES = 50
 _TIMEOUT_S = 30.0
-_LONGEST_S = 60.0  # of one answer
+_LONGEST_S = 120.0  # of all answers together
 _MOST_BYTES = 32 * 1024 * 1024  # a hundred comments of 65,536 characters
 _PIECE_BYTES = 64 * 1024
-_MESSAGE_CHARS = 200
+_MESSAGE_CHARS = 300
+_SEARCHED_CHARS = 4096  # of an answer, for the token
+_TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header field may have of it
 _TRUSTED = ("OWNER", "MEMBER", "COLLABORATOR")
 
 
@@ -35,12 +42,13 @@ class PostError(HarnessError):
 class CommentThread:
     """The comments of one pull or merge request.
 
-    address: of their list. update_method, update_address: how the comment with an id is changed. is_ours: whether a
-    comment may be one that a CI job has posted: anybody can write our marker.
+    address: of their list. token: in `headers`, never shown. update_method, update_address: how the comment with an id
+    is changed. is_ours: whether a comment may be one that a CI job has posted: anybody can write our marker.
     """
 
     address: str
-    headers: Mapping[str, str]
+    token: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     update_method: str
     update_address: Callable[[int], str]
     is_ours: Callable[[Mapping[str, Any]], bool]
@@ -48,8 +56,27 @@ class CommentThread:
     def post(self, text: str, marker: str) -> str:
         """Update the newest of our comments that begins with the marker, or add one. Returns "updated" or "added".
 
-        Raises PostError.
+        Raises PostError, also if it takes longer than two minutes, whatever the system sends.
         """
+        ended: SimpleQueue[str | BaseException] = SimpleQueue()
+
+        def work() -> None:
+            try:
+                ended.put(self._post(text, marker))
+            except BaseException as problem:  # noqa: BLE001 - raised below
+                ended.put(problem)
+
+        # A time-out of a socket counts from the last byte, so an answer that trickles in never ends.
+        Thread(target=work, daemon=True).start()
+        try:
+            result = ended.get(timeout=_LONGEST_S)
+        except Empty:
+            raise PostError(self._sentence(self.address, f"took longer than {_LONGEST_S:g} s")) from None
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _post(self, text: str, marker: str) -> str:
         earlier = [one for one in self._comments() if self.is_ours(one) and _begins_with(one, marker)]
         if earlier:
             self._ask(self.update_method, self.update_address(int(earlier[-1]["id"])), {"body": text})
@@ -62,8 +89,8 @@ class CommentThread:
         for page in range(1, _MOST_PAGES + 1):
             comments = self._ask("GET", f"{self.address}?per_page={_PAGE_SIZE}&page={page}&sort=asc")
             if not isinstance(comments, list):
-                raise PostError(f"cannot post the comment: {self.address} did not answer with a list")
-            yield from (one for one in comments if isinstance(one, dict) and isinstance(one.get("id"), int))
+                raise PostError(self._sentence(self.address, "did not answer with a list"))
+            yield from (one for one in comments if isinstance(one, dict) and is_whole_number(one.get("id")))
             if len(comments) < _PAGE_SIZE:
                 return
 
@@ -81,33 +108,34 @@ class CommentThread:
                     preload_content=False,
                 )
                 try:
-                    status, content = response.status, _content(response, url)
+                    status, content = response.status, _content(response)
                 finally:
                     response.close()
-        except urllib3.exceptions.HTTPError as problem:
-            raise PostError(f"cannot post the comment: {url}: {problem}") from None
+        except (urllib3.exceptions.HTTPError, ValueError) as problem:  # ValueError: not an address
+            raise PostError(self._sentence(url, f"cannot be used: {problem}")) from None
         if not 200 <= status < 300:
-            reason = visible(content.decode("utf-8", "replace")[:_MESSAGE_CHARS])
+            reason = content.decode("utf-8", "replace")
             raise PostError(
-                f"cannot post the comment: {url} answered {status} to {method}: {reason}; may the token write comments?"
+                f"{self._sentence(url, f'answered {status} to {method}: {reason}')}; may the token write comments?"
             )
         try:
             return json.loads(content)
         except (ValueError, RecursionError):
-            raise PostError(f"cannot post the comment: {url} did not answer with JSON") from None
+            raise PostError(self._sentence(url, "did not answer with JSON")) from None
+
+    def _sentence(self, url: str, what: str) -> str:
+        """What went wrong, on one line. The API's text may repeat the token."""
+        clause = Redactor([self.token]).sentence(what[:_SEARCHED_CHARS])[:_MESSAGE_CHARS]
+        return f"cannot post the comment: {visible(shown_address(url))} {clause}"
 
 
-def _content(response: urllib3.BaseHTTPResponse, url: str) -> bytes:
-    """The body of an answer. Raises PostError if it is too large, or takes too long."""
-    content, give_up_s = bytearray(), time.monotonic() + _LONGEST_S
+def _content(response: urllib3.BaseHTTPResponse) -> bytes:
+    """The body of an answer. Raises ValueError if it is too large."""
+    content = bytearray()
     for piece in response.stream(_PIECE_BYTES, decode_content=True):
         content += piece
         if len(content) > _MOST_BYTES:
-            raise PostError(
-                f"cannot post the comment: {url} answered with more than {_MOST_BYTES // 1024**2} MiB"
-            )
-        if time.monotonic() > give_up_s:
-            raise PostError(f"cannot post the comment: the answer of {url} took longer than {_LONGEST_S:g} s")
+            raise ValueError(f"it answered with more than {_MOST_BYTES // 1024**2} MiB")
     return bytes(content)
 
 
@@ -144,6 +172,7 @@ def _github(environment: Mapping[str, str]) -> CommentThread | None:
     repository = f"{api}/repos/{name}"
     return CommentThread(
         f"{repository}/issues/{number}/comments",
+        token,
         {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"},
         "PATCH",
         lambda comment: f"{repository}/issues/comments/{comment}",
@@ -157,15 +186,10 @@ def _pull_request_number(environment: Mapping[str, str]) -> int | None:
         return None
     try:
         event = json.loads(read_text(Path(path), "GitHub's event file", 32 * SETTINGS_BYTES))
-        return int(event["pull_request"]["number"])
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        RecursionError,
-        OverflowError,
-    ):  # an event without a pull request
+        number = event["pull_request"]["number"]
+    except (ValueError, KeyError, TypeError, RecursionError):  # an event without a pull request
         return None
+    return number if is_whole_number(number) else None
 
 
 def _gitlab(environment: Mapping[str, str]) -> CommentThread | None:
@@ -180,6 +204,7 @@ def _gitlab(environment: Mapping[str, str]) -> CommentThread | None:
     notes = f"{api}/projects/{project}/merge_requests/{quote(number, safe='')}/notes"
     return CommentThread(
         notes,
+        token,
         {"PRIVATE-TOKEN": token},
         "PUT",
         lambda comment: f"{notes}/{comment}",
@@ -204,5 +229,9 @@ def _token(environment: Mapping[str, str], variable: str, hint: str) -> str:
     if not token:
         raise SettingsError(
             f"{variable} is not set; the comment needs a token that may write comments: {hint}"
+        )
+    if not _TOKEN.fullmatch(token):
+        raise SettingsError(
+            f"{variable} is not a token: it has blanks, line breaks or other than ASCII characters"
         )
     return token

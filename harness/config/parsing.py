@@ -15,7 +15,7 @@ from pydantic import (
     Field,
 )
 
-from harness.booleans import NumbersAreNotBooleans
+from harness.booleans import NumbersAreNotBooleans, is_number
 from harness.formatting import shortened
 
 _SECRET_PARAMETER = re.compile(
@@ -50,7 +50,7 @@ def parse_duration_s(value: Any) -> Any:
         if match is None:
             raise ValueError(f"{value!r} is not a duration; write seconds, or a number with ms, s, m or h")
         return _not_too_long_s(float(match[1]) * _UNIT_S[match[2]], value.strip())
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > LONGEST_S:
+    if is_number(value) and value > LONGEST_S:
         return _not_too_long_s(value, f"{value:.10g} s")
     return value
 

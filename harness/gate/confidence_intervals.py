@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from harness.booleans import is_number
 from harness.results.histogram import GROWTH, LOWEST_MS, MIDDLES_MS, RELATIVE_ERROR, Histogram, nearest_rank
 from harness.results.metrics import SHARE_COUNTS, ShareName
 from harness.results.reader import Results
@@ -293,7 +294,7 @@ def _configured_s(results: Results) -> float | None:
     duration_s, warmup_s = (
         (load.get(name) for name in ("duration", "warmup")) if isinstance(load, dict) else (0, 0)
     )
-    return duration_s - (warmup_s or 0.0) if isinstance(duration_s, int | float) and duration_s else None
+    return duration_s - (warmup_s or 0.0) if is_number(duration_s) and duration_s else None
 
 
 def _too_little(seconds: int, configured_s: float | None, values: int, percent: float) -> str:

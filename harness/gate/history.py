@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.atomic_file import atomic_write_text
+from harness.booleans import is_number
 from harness.errors import SettingsError
 from harness.gate.baseline_store import LOAD_SETTINGS, SUFFIX, machine_of
 from harness.gate.objective import KEYS, Objective, recorded_objectives
@@ -152,7 +153,7 @@ def _stored(path: Path) -> list[HistoryEntry]:
 
 def _entries(document: Mapping[str, Any]) -> list[HistoryEntry]:
     """The entries from the JSON values of a history. Raises ValueError, KeyError or TypeError for anything else."""
-    if document["version"] != _VERSION:
+    if not is_number(document["version"]) or document["version"] != _VERSION:
         raise ValueError(f"its format is version {document['version']}")
     return [_entry(one) for one in document["tests"]]
 
@@ -178,9 +179,7 @@ def _entry(plain: Mapping[str, Any]) -> HistoryEntry:
 
 
 def _number(value: Any) -> Any:
-    if value is None or (
-        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST_VALUE
-    ):
+    if value is None or (is_number(value) and abs(value) <= _MOST_VALUE):
         return value
     raise ValueError("a value is not a number")
 

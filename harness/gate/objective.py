@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Self
 
+from harness.booleans import is_number
 from harness.gate.confidence_intervals import percentile_interval, share_interval
 from harness.results import metrics
 from harness.results.journeys import is_known
@@ -64,7 +65,7 @@ class Objective:
         if key not in KEYS:
             closest = get_close_matches(key.lower(), KEYS, n=1, cutoff=0)[0]
             raise ValueError(f"unknown objective {key!r}; did you mean {closest!r}?")
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit < math.inf:
+        if not is_number(limit) or not 0 <= limit < math.inf:
             raise ValueError(f"objective {key}: the limit must be a number >= 0, not {limit!r}")
         if key in SHARES and limit > 1:
             raise ValueError(

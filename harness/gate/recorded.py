@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.booleans import is_number
 from harness.gate.equivalence import Effects
 from harness.gate.report import ComparisonTerms
 from harness.results.reader import Results
@@ -31,4 +32,4 @@ def _settings(results: Results) -> Mapping[str, Any]:
 
 def _number(values: Mapping[str, Any], name: str, otherwise: float) -> float:
     value = values.get(name)
-    return float(value) if isinstance(value, int | float) and value >= 0 else otherwise
+    return float(value) if is_number(value) and value >= 0 else otherwise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.booleans import is_whole_number
 from harness.profiles.event_rules import (
     ANY_TYPE,
     CONTENTS,
@@ -119,7 +120,7 @@ class EventReader:
 
 def _count(at: Expression, document: Mapping[str, Any]) -> int | None:
     count = at.find(document)
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+    return count if is_whole_number(count) and count >= 0 else None
 
 
 _Found = tuple[str, EventRule] | None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+from harness.booleans import is_whole_number
 from harness.profiles.event_position import position_of
 from harness.protocol.sse import Frame
 from harness.protocol.strict_json import loads
@@ -241,7 +242,7 @@ def _other_texts(
 
 
 def _is_usage(path: _Path, value: Any) -> bool:
-    return path[-1] in _OUTPUT_TOKENS and isinstance(value, int) and not isinstance(value, bool)
+    return path[-1] in _OUTPUT_TOKENS and is_whole_number(value)
 
 
 def _has_pieces(events: Sequence[_Seen], kind: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
+from harness.booleans import is_whole_number
 from harness.profiles.capability import Capability
 from harness.profiles.event_reader import EventReader
 from harness.profiles.event_rules import END_CLOSE, MOST_NAMES, Events, Ids, Name, Names, Part, as_tuple
@@ -319,7 +320,7 @@ class Profile(Part):
     def conflict_status(self) -> int | None:
         """The documented status of a used key with a different body; None if there is none."""
         conflict = self.idempotency.conflict if self.idempotency is not None else None
-        return conflict if isinstance(conflict, int) else None
+        return conflict if is_whole_number(conflict) else None
 
     @property
     def _ends_with_its_reader(self) -> bool:

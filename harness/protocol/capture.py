@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from harness.booleans import is_whole_number
 from harness.protocol.content_coding import BodyDecoder
 from harness.protocol.http1 import HttpSyntaxError, ResponseParser
 from harness.protocol.memory_cost import document_cost, frame_cost
@@ -220,7 +221,7 @@ def _entry(entry: Any, place: int, reader: _StreamReader) -> CapturedAnswer | No
         body = base64.b64decode(text, validate=True) if is_packed else text.encode()
     except (TypeError, KeyError, AttributeError, ValueError, binascii.Error):
         return None
-    if not isinstance(status, int) or not isinstance(url, str):
+    if not is_whole_number(status) or not isinstance(url, str):
         return None
     label = f"entry {place}, {url[:_LABEL_CHARACTERS]}{'…' if len(url) > _LABEL_CHARACTERS else ''}"
     return CapturedAnswer(status, EVENT_STREAM, reader.frames(_slices(body)), is_complete=True, label=label)

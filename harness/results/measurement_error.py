@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.booleans import is_whole_number
 from harness.results.histogram import EDGES_MS, MIDDLES_MS, Histogram, nearest_rank
 from harness.results.metrics import HARNESS_METRICS, METRICS, NET_METRICS
 from harness.results.reader import Results
@@ -327,7 +328,7 @@ def _coalesced_by_harness(results: Results, hub: Histogram, gaps: int, metric: s
     which it was, and no more than were coalesced.
     """
     coalesced = results.manifest.get("coalesced_tokens")
-    if metric not in BETWEEN_ARRIVALS or not isinstance(coalesced, int) or not hub.count:
+    if metric not in BETWEEN_ARRIVALS or not is_whole_number(coalesced) or not hub.count:
         return 0
     edges_ms, counts = hub.buckets()
     late = int(counts[edges_ms > COALESCED_FROM_MS].sum())
@@ -337,7 +338,7 @@ def _coalesced_by_harness(results: Results, hub: Histogram, gaps: int, metric: s
 
 def _tokens(results: Results, otherwise: int) -> int:
     tokens = results.manifest.get("tokens")
-    return tokens if isinstance(tokens, int) else otherwise
+    return tokens if is_whole_number(tokens) else otherwise
 
 
 def _has_kernel_stamps(results: Results) -> bool:

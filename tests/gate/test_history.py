@@ -138,6 +138,7 @@ def test_of_a_long_history_the_newest_tests_are_read(tmp_path: Path, monkeypatch
         "[]",
         "{}",
         '{"version": 2, "tests": []}',
+        '{"version": true, "tests": []}',
         '{"version": 1, "tests": [1]}',
         '{"version": 1, "tests": [{"started_at": "x", "commit": "", "machine": "", "load": 5, "values": {}}]}',
         '{"version": 1, "tests": [{"started_at": "x", "commit": "a b", "machine": "", "load": "", "values": {}}]}',

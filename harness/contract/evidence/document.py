@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from harness.booleans import is_whole_number
 from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.decoding.offsets import ByteSpan, around, spans
 from harness.contract.decoding.read_log import Read, ReadLog
@@ -310,19 +311,27 @@ def restore(stored: Mapping[str, Any]) -> Exchange:
             _unpack(request["body"]),
             origin=request.get("origin"),
         ),
-        timing=Timing(**recorded["timing"]),
+        timing=Timing(**{name: _whole_number(value) for name, value in recorded["timing"].items()}),
         reads=_reads(recorded["reads"]),
         ending=Ending(stored["ending"]),
         ending_detail=stored["ending_detail"],
-        begins_run=recorded.get("begins_run", False),
+        begins_run=recorded.get("begins_run", False) is True,
         profile=_profile_of(recorded.get("profile")),
     )
 
 
 def _reads(stored: Iterable[Sequence[Any]]) -> ReadLog:
     return ReadLog(
-        Read(arrival_ns, lag_ns, _to_bytes(data), *error_ns) for arrival_ns, lag_ns, data, *error_ns in stored
+        Read(_whole_number(arrival_ns), _whole_number(lag_ns), _to_bytes(data), *map(_whole_number, error_ns))
+        for arrival_ns, lag_ns, data, *error_ns in stored
     )
+
+
+def _whole_number(value: Any) -> Any:
+    """A time in nanoseconds, or None. Raises ValueError for anything else."""
+    if value is not None and not is_whole_number(value):
+        raise ValueError(f"{value!r:.40} is not a time in nanoseconds")
+    return value
 
 
 def _pack(data: bytes) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.booleans import is_number
 from harness.protocol.strict_json import loads
 
 CONFLICT_STATUS = 409
@@ -53,7 +54,7 @@ def _http_status(value: Any) -> int | None:
         if value.casefold() in _CODE_TEXTS:
             return CONFLICT_STATUS
         value = int(value) if len(value) == 3 and value.isascii() and value.isdigit() else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value not in _HTTP_STATUSES:
+    if not is_number(value) or value not in _HTTP_STATUSES:
         return None
     return int(value)
 

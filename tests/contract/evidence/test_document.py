@@ -171,6 +171,19 @@ def test_what_is_no_such_document_is_refused(stored: dict[str, Any]) -> None:
         restore(stored)
 
 
+def test_a_time_of_a_stored_exchange_is_a_number() -> None:
+    stored = json.loads(json.dumps(document(run(token(0), done(1)), base_url=URL)))
+    for change in (
+        {"timing": {**stored["recorded"]["timing"], "ended_ns": True}},
+        {"timing": {**stored["recorded"]["timing"], "sent_ns": "1"}},
+        {"reads": [[True, *row[1:]] for row in stored["recorded"]["reads"]]},
+        {"reads": [[row[0], False, row[2]] for row in stored["recorded"]["reads"]]},
+        {"reads": [[*row[:3], True] for row in stored["recorded"]["reads"]]},
+    ):
+        with pytest.raises(ValueError, match="is not a time in nanoseconds"):
+            restore({**stored, "recorded": {**stored["recorded"], **change}})
+
+
 def test_what_a_reader_is_shown() -> None:
     shown = document(whole_run(label="a fine run"), base_url="http://h:1/")
     assert shown["label"] == "a fine run"
