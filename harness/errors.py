@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from harness.formatting import visible
+
 
 class HarnessError(Exception):
     """The harness cannot continue: wrong input, or a problem with the environment.
 
-    The message is one sentence: what is wrong, where, and how to fix it. The command line prints it without a
-    traceback.
+    message: one sentence: what is wrong, where, and how to fix it. The command line prints it without a traceback.
+    details: further lines. Each is one line, whatever the path of a file or a server's text in it contains.
     """
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__("\n".join(map(visible, (message, *details))))
 
 
 class FileWriteError(HarnessError):

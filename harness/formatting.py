@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 
 BLOCKS = "▁▂▃▄▅▆▇"  # without the full block, which would touch the line above
 PLAIN_BLOCKS = ".:-=+*#@"
@@ -90,6 +91,11 @@ def visible(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in keep else escaped(char) for char in text)
+
+
+def shown_path(path: PurePath) -> str:
+    """A path for a message, on one line."""
+    return visible(str(path))
 
 
 def shortened(text: str, limit: int = 80) -> str:

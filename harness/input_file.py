@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.errors import SettingsError
 from harness.file_kinds import descriptor_of, kind_problem
+from harness.formatting import shown_path
 
 TOKEN_BYTES = 64 * 1024
 """The longest token file. Servers accept header fields of 8 to 64 KiB."""
@@ -47,7 +48,7 @@ def read_text(path: Path, what: str, limit_bytes: int, *, piped: bool = False) -
     what: for messages, for example "the token file". piped: whether the path may also be an open pipe of this process,
     as /dev/stdin and a shell's <(command) are. Raises SettingsError.
     """
-    return _decoded(_read_bounded(path, what, limit_bytes, piped=piped), f"{what} {_shown(path)}")
+    return _decoded(_read_bounded(path, what, limit_bytes, piped=piped), f"{what} {shown_path(path)}")
 
 
 def ensure_readable(path: Path, what: str, limit_bytes: int) -> None:
@@ -59,10 +60,10 @@ def _read_bounded(path: Path, what: str, limit_bytes: int, *, piped: bool) -> by
     try:
         data = _read(path, limit_bytes, piped=piped)
     except (OSError, ValueError) as problem:  # ValueError: a NUL character in the name
-        raise SettingsError(f"cannot read {what} {_shown(path)}: {_reason(problem)}") from None
+        raise SettingsError(f"cannot read {what} {shown_path(path)}: {_reason(problem)}") from None
     if len(data) > limit_bytes:
         raise SettingsError(
-            f"cannot read {what} {_shown(path)}: it is larger than {_size(limit_bytes)}, the most that is read"
+            f"cannot read {what} {shown_path(path)}: it is larger than {_size(limit_bytes)}, the most that is read"
         )
     return data
 
@@ -75,7 +76,7 @@ def read_bytes(path: Path, what: str, limit_bytes: int) -> bytes:
 def read_toml(path: Path, what: str, *, piped: bool = False) -> dict[str, Any]:
     """The document in a TOML file of at most SETTINGS_BYTES. Arguments and errors: as read_text."""
     verb = "are" if what.endswith("s") else "is"
-    return parse_toml(read_text(path, what, SETTINGS_BYTES, piped=piped), f"{what} {_shown(path)} {verb}")
+    return parse_toml(read_text(path, what, SETTINGS_BYTES, piped=piped), f"{what} {shown_path(path)} {verb}")
 
 
 def parse_toml(text: str, subject: str) -> dict[str, Any]:
@@ -167,12 +168,6 @@ def is_deeper(value: Any, levels: int) -> bool:
             for member in (container.values() if isinstance(container, dict) else container)
         ]
     return True
-
-
-def _shown(path: Path) -> str:
-    """The path as text that every terminal and file can show."""
-    text = str(path)
-    return text if text.isprintable() else repr(text)
 
 
 def _reason(problem: Exception) -> str:

@@ -17,6 +17,7 @@ import click
 from harness import __version__
 from harness.errors import HarnessError
 from harness.exit_codes import INTERRUPTED, NOT_TESTED
+from harness.formatting import visible
 
 from .lazy_group import LazyGroup
 
@@ -73,8 +74,6 @@ def _leave_standard_output() -> None:
 
 def _print_system_error(problem: OSError) -> None:
     """Say which file, or that the output, cannot be used: a name that is too long, a folder without permission."""
-    from harness.formatting import visible
-
     what = "write its output"
     if problem.filename is None:
         _leave_standard_output()
@@ -88,6 +87,13 @@ def _shortened(text: str) -> str:
     return "\n".join(
         line if len(line) <= _LINE_CHARS else f"{line[: _LINE_CHARS // 2]} … {line[-_LINE_CHARS // 2 :]}"
         for line in text.split("\n")
+    )
+
+
+def _has_lines(problem: click.UsageError) -> bool:
+    """Whether line breaks of a message are its own, as in one that points into an expression; others are of a name."""
+    return isinstance(problem, click.BadParameter) and not isinstance(
+        getattr(problem.param, "type", None), click.Path
     )
 
 
@@ -107,10 +113,9 @@ class _Harness(LazyGroup):
             return super().invoke(ctx)
         except HarnessError as problem:
             from harness.ci.workflow_commands import in_github, workflow_command
-            from harness.formatting import visible
 
             text = _shortened(str(problem))
-            click.echo(f"harness: {visible(text, keep=chr(10))}", err=True)
+            click.echo(f"harness: {text}", err=True)
             if in_github(os.environ):
                 click.echo(workflow_command("error", text, title="harness"))
             sys.exit(NOT_TESTED)
@@ -121,9 +126,10 @@ class _Harness(LazyGroup):
             raise click.UsageError(f"{problem.message} Did you mean {near}?", ctx=problem.ctx) from None
         except click.UsageError as problem:
             text = problem.format_message()
-            if text == _shortened(text):
+            shown = _shortened(visible(text, keep="\n\t" if _has_lines(problem) else ""))
+            if text == shown:
                 raise
-            raise click.UsageError(_shortened(text), ctx=problem.ctx) from None
+            raise click.UsageError(shown, ctx=problem.ctx) from None
         except OSError as problem:
             if problem.filename is None and problem.errno not in _LOST_OUTPUT:
                 raise

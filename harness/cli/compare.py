@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from harness.errors import SettingsError
+from harness.formatting import shown_path
 
 
 @click.command()
@@ -37,4 +38,4 @@ def compare(results: Sequence[Path], out: Path) -> None:
         page, out
     )  # before the table: the reader of standard output may close the pipe
     print_comparison(page, SafeConsole(highlight=False))
-    click.echo(f"comparison: {written}")
+    click.echo(f"comparison: {shown_path(written)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.errors import SettingsError
+from harness.formatting import shown_path
 
 if TYPE_CHECKING:
     from harness.results.reader import Results
@@ -75,4 +76,4 @@ def _export_streams(results: Results, format_name: str, out: Path | None) -> Non
         if format_name != "parquet":  # Parquet stores the column descriptions in the file itself
             with atomic_write(out.with_name(f"{out.name}.meta.json")) as file:
                 file.write(json.dumps(table.metadata(), indent=2).encode() + b"\n")
-    click.echo(f"{out or format_name}: {table.describe()}", err=True)
+    click.echo(f"{shown_path(out) if out else format_name}: {table.describe()}", err=True)

@@ -36,7 +36,7 @@ def judge(results: Path, json_file: Path | None) -> None:
     for before, now in changed:
         click.echo(visible(f"changed: {before.test}: {before.verdict} -> {now.verdict}: {now.detail}"))
         for place in now.evidence:
-            click.echo(f"    at {place['exchange']}, event {place['event']}")
+            click.echo(visible(f"    at {place['exchange']}, event {place['event']}"))
     if json_file is not None:
         write_text(json_file, json.dumps(verdicts.to_json({}), indent=2) + "\n")
     sys.exit(FAILED if failing(verdicts.checks) else PASSED)

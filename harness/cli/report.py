@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from harness.formatting import shown_path
+
 
 @click.command()
 @click.argument("results", type=click.Path(path_type=Path))
@@ -24,4 +26,4 @@ def report(results: Path, out: Path | None) -> None:
     from harness.reports.html import write_report
 
     path = results_file(results)
-    click.echo(f"report: {write_report(path, out or path.with_name(REPORT_FILE))}")
+    click.echo(f"report: {shown_path(write_report(path, out or path.with_name(REPORT_FILE)))}")

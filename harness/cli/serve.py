@@ -15,6 +15,7 @@ import click
 
 from harness.errors import SettingsError
 from harness.exit_codes import NOT_TESTED
+from harness.formatting import shown_path, visible
 
 from . import complete
 from .options import DurationType
@@ -140,7 +141,7 @@ def serve(
             serve_replicas(server, replicas or 1, faults, on_ready=on_ready)
     except (ValueError, OSError) as problem:
         reason = f"cannot serve on {host}:{port}: {problem}" if isinstance(problem, OSError) else str(problem)
-        click.echo(f"harness: {reason}", err=True)
+        click.echo(f"harness: {visible(reason)}", err=True)
         sys.exit(NOT_TESTED)
 
 
@@ -170,7 +171,7 @@ def _announce(urls: Sequence[str], profile: str, config_out: Path | None, store:
         if store is not None:
             more |= {"own": True, "restart_command": restart_command(os.getpid())}
         write_text(config_out, tomlkit.dumps(demo_config(urls[0], profile, **more)))
-        click.echo(f"try: harness conformance --config {config_out}")
+        click.echo(f"try: harness conformance --config {shown_path(config_out)}")
     else:
         click.echo("for the settings that test it, start it with --config-out harness.toml")
     sys.stdout.flush()

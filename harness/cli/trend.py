@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from harness.formatting import shown_path
+
 from .options import smallest_effect_options
 
 
@@ -28,4 +30,4 @@ def trend(folder: Path, out: Path, **effects: float | None) -> None:
     from harness.config.settings import GateSettings
 
     given = {name: value for name, value in effects.items() if value is not None}
-    click.echo(f"trend: {run_trend(folder, out, GateSettings(**given).terms.effects)}")
+    click.echo(f"trend: {shown_path(run_trend(folder, out, GateSettings(**given).terms.effects))}")

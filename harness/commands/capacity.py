@@ -19,7 +19,7 @@ from harness.commands.load_process import FinishedLoad, run_load_process
 from harness.commands.processes import ChildProcesses
 from harness.config.settings import Settings
 from harness.exit_codes import ABORTED, FAILED, INTERRUPTED, NOT_TESTED, PASSED
-from harness.formatting import number, percent
+from harness.formatting import number, percent, shown_path
 from harness.gate.console import format_value
 from harness.gate.objective import Objective
 from harness.load.bounds.limits import refuse_impossible
@@ -80,7 +80,9 @@ def run_capacity(
         report = output_dir.finish(path, interrupted=children.interrupted)
     for sentence in record.sentences():
         output.console.print(sentence)
-    output.console.print(f"every step: {folder / CAPACITY_FILE}\nresults: {path}\nreport:  {report}")
+    output.console.print(
+        f"every step: {shown_path(folder / CAPACITY_FILE)}\nresults: {shown_path(path)}\nreport:  {shown_path(report)}"
+    )
     code = {"found": PASSED, "interrupted": INTERRUPTED}.get(answer.outcome, FAILED)
     if search.aborted:
         code = ABORTED

@@ -28,7 +28,7 @@ from harness.commands.suite_process import own_terminal, print_verdicts, suite_c
 from harness.config.settings import Actions, Settings
 from harness.config.sources import settings_alone
 from harness.errors import SettingsError
-from harness.formatting import counted, duration
+from harness.formatting import counted, duration, shown_path
 from harness.load.bounds.limits import refuse_impossible
 from harness.load.locust.command import load_environment
 from harness.reference.settings import demo_config
@@ -84,13 +84,13 @@ def run_check(
         if warning := too_short_for(baseline, settings):
             output.console.print(warning, markup=False)
         output.console.print(
-            f"load: {describe_load(settings)}, every stream checked (log: {folder / output_dir.LOAD_LOG})"
+            f"load: {describe_load(settings)}, every stream checked (log: {shown_path(folder / output_dir.LOAD_LOG)})"
         )
         budget = settings.limits.budget_requests
         limit = "" if budget is None else f", with at most {counted(budget, 'request')}"
         output.console.print(
             f"conformance: the whole suite at the same time, for at most {_suite_time(settings)}{limit} "
-            f"(log: {folder / output_dir.SUITE_LOG}; it begins with how many requests it sends)"
+            f"(log: {shown_path(folder / output_dir.SUITE_LOG)}; it begins with how many requests it sends)"
         )
         pytest_args = list(_PYTEST_ARGS)
         if max_concurrency is not None:

@@ -19,6 +19,7 @@ from harness.config.settings import Settings
 from harness.contract.verdicts import Verdicts
 from harness.errors import SettingsError
 from harness.exit_codes import PASSED
+from harness.formatting import shown_path
 from harness.gate.evaluate import evaluate
 from harness.results.reader import Results
 from harness.suite.preflight import PreflightError, ensure_testable
@@ -84,7 +85,7 @@ def run_conformance(
             return code
         report = output_dir.finish(path, interrupted=children.interrupted) if out is not None else None
         if report is not None:
-            output.print(f"results: {path}\nreport:  {report}")
+            output.print(f"results: {shown_path(path)}\nreport:  {shown_path(report)}")
         with Results(path) as results:
             gate = evaluate(results, ())
             outcome = outcome_of(results, gate, code, report=report, strict=strict, kept=out is not None)

@@ -21,6 +21,7 @@ from harness.commands.publication import evaluate_and_publish
 from harness.commands.repeats import FinishedTest, run_with_repeats
 from harness.config.settings import Settings
 from harness.exit_codes import PASSED
+from harness.formatting import shown_path
 from harness.input_file import SETTINGS_BYTES, ensure_readable
 from harness.load.locust.command import RemoteWorkers
 from harness.suite.preflight import ensure_testable
@@ -52,7 +53,8 @@ def run_load(
     if warning := too_short_for(baseline, settings):
         output.console.print(warning, markup=False)
     output.console.print(
-        f"load: {describe_load(settings, remote)}, every stream checked (log: {folder / output_dir.LOAD_LOG})"
+        f"load: {describe_load(settings, remote)}, every stream checked "
+        f"(log: {shown_path(folder / output_dir.LOAD_LOG)})"
     )
     if restart := describe_restart(settings):
         output.console.print(f"restart: {restart}", markup=False)

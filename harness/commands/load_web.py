@@ -18,6 +18,7 @@ from harness.commands.load_process import refuse_impossible_load
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.config.settings import PASSWORD_VARIABLE, Settings
 from harness.errors import SettingsError
+from harness.formatting import shown_path
 from harness.input_file import SETTINGS_BYTES, ensure_readable
 from harness.load.locust.command import RemoteWorkers, load_environment, page_command
 from harness.load.web.login import checked_password, new_password
@@ -102,7 +103,7 @@ def run_load_web(
                 console.print(f"login:  {f'the password in {PASSWORD_VARIABLE}' if given else password}")
         code = children.wait(page)
     for results in sorted(folder.glob("results*.sqlite")):
-        console.print(f"results: {results} (for a report: harness report {results})")
+        console.print(f"results: {shown_path(results)} (for a report: harness report {shown_path(results)})")
     return code
 
 

@@ -9,7 +9,7 @@ import tomlkit
 from harness.commands.profile import recorded_answers
 from harness.errors import SettingsError
 from harness.exit_codes import PASSED
-from harness.formatting import shortened
+from harness.formatting import shortened, shown_path
 from harness.profiles import library
 from harness.profiles.guess import guess_profile, null_members
 from harness.profiles.profile import WORKFLOW_ACTIONS
@@ -45,7 +45,9 @@ def draft_profile(curl_file: Path, answer_file: Path) -> int:
             f"request and answer are those of the profile {name}; use --profile {name}", markup=False
         )
         if name != WORKFLOW_ACTIONS:
-            console.print(f"harness init --from-curl {curl_file} writes the settings", markup=False)
+            console.print(
+                f"harness init --from-curl {shown_path(curl_file)} writes the settings", markup=False
+            )
         return PASSED
     try:
         guessed = guess_profile(curl.path, curl.body, answer.frames, curl.form_as)

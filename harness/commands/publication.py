@@ -18,7 +18,7 @@ from harness.commands.processes import ChildProcesses
 from harness.commands.repeats import FinishedTest
 from harness.config.settings import Settings
 from harness.exit_codes import ABORTED, FAILED, INTERRUPTED, NOT_TESTED
-from harness.formatting import counted, number, share
+from harness.formatting import counted, number, share, shown_path
 from harness.gate.report import GateReport
 from harness.results import metrics
 from harness.results.ledger import outcome_label
@@ -51,7 +51,7 @@ def evaluate_and_publish(
                 output.console.print(sentence, style="red", markup=False)
         if baseline is not None:
             write_report_of(path, report, gate)
-        output.console.print(f"results: {path}\nreport:  {report}")
+        output.console.print(f"results: {shown_path(path)}\nreport:  {shown_path(report)}")
     code, problems = _exit_code(gate, tests, interrupted=children.interrupted)
     return publish_outcome(verb, output, path, report, gate, code, problems, artifacts)
 

@@ -19,6 +19,7 @@ from harness.commands.output_dir import SUITE_LOG
 from harness.config.settings import Settings
 from harness.errors import SettingsError
 from harness.exit_codes import FAILED, INTERRUPTED, NOT_TESTED, PASSED
+from harness.formatting import shown_path
 from harness.results.reader import Results
 from harness.suite.stored_verdicts import write_stored_verdicts
 from harness.suite.terminal_report import LineWriter
@@ -89,6 +90,6 @@ def print_verdicts(output: Output, path: Path, settings: Settings, code: int, *,
         has_verdicts = write_stored_verdicts(terminal, results, settings)
     if interrupted:
         when = "" if has_verdicts else " before its first verdict"
-        output.show(f"conformance was interrupted{when} (log: {log})")
+        output.show(f"conformance was interrupted{when} (log: {shown_path(log)})")
     elif code == NOT_TESTED:
         output.show_tail(log)

@@ -100,7 +100,7 @@ def settings_alone(document: Mapping[str, Any], origin: str) -> Settings:
     try:
         return _Alone(**dict(document))
     except ValidationError as problem:
-        raise SettingsError(_message(problem, origin)) from None
+        raise _error(problem, origin) from None
 
 
 def _load(file_values: Mapping[str, Any], origin: str, flags: Mapping[str, Any]) -> Settings:
@@ -109,7 +109,7 @@ def _load(file_values: Mapping[str, Any], origin: str, flags: Mapping[str, Any])
     try:
         return _Loaded(**dict(flags))
     except ValidationError as problem:
-        raise SettingsError(_message(problem, origin)) from None
+        raise _error(problem, origin) from None
     except RecursionError:  # only variables are JSON that nothing has checked before
         raise SettingsError(f"an environment variable {ENV_PREFIX}… is nested too deep") from None
     except UnreadableVariable as problem:
@@ -175,7 +175,7 @@ _UNION_BRANCH = re.compile(r"function-[a-z]+\[|constrained-str$")
 """How pydantic names the type, of several that a setting may have, for which a value was wrong."""
 
 
-def _message(problem: ValidationError, origin: str) -> str:
+def _error(problem: ValidationError, origin: str) -> SettingsError:
     errors = problem.errors(include_url=False)
     first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     place = _cut(".".join(part for part in map(str, first["loc"]) if _UNION_BRANCH.match(part) is None))
@@ -185,13 +185,13 @@ def _message(problem: ValidationError, origin: str) -> str:
         where = f"the environment variable {variable}" if variable in os.environ else origin
         homes = [section for section in _sections_with(key) if [section] != parents]
         hint = f"; did you mean '{homes[0]}.{key}'?" if homes else did_you_mean(key, _fields_at(parents))
-        return f"unknown setting {place!r} in {where}{hint}"
+        return SettingsError(f"unknown setting {place!r} in {where}{hint}")
     if first["type"] == "missing":
         variable = ENV_PREFIX + "__".join(str(part) for part in first["loc"]).upper()
-        return f"the setting {place!r} is missing in {origin}; set it there or as {variable}"
+        return SettingsError(f"the setting {place!r} is missing in {origin}; set it there or as {variable}")
     message, *details = (_cut(line) for line in first["msg"].removeprefix("Value error, ").splitlines())
     where = f"setting {place!r}: " if place else ""
-    return "\n".join([f"{where}{message} (from flags, {ENV_PREFIX}* or {origin})", *details])
+    return SettingsError(f"{where}{message} (from flags, {ENV_PREFIX}* or {origin})", details)
 
 
 def _cut(line: str) -> str:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.config.parsing import LONGEST_S
+from harness.formatting import shown_path
 from harness.input_file import TRACE_BYTES, read_text
 
 _LINE = re.compile(r"[^\n]+")
@@ -25,7 +26,7 @@ def read_arrival_times(file: str) -> Sequence[float]:
         stat = Path(file).stat()
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", problem)
-        raise ValueError(f"cannot read the trace {file}: {reason}") from None
+        raise ValueError(f"cannot read the trace {shown_path(Path(file))}: {reason}") from None
     return _arrival_times(file, stat.st_mtime_ns, stat.st_size)
 
 
@@ -40,9 +41,11 @@ def _arrival_times(file: str, _changed_ns: int, _size: int) -> array[float]:
         try:
             times_s.append(_arrival_time_s(column, times_s[-1] if times_s else 0.0))
         except ValueError as problem:
-            raise ValueError(f"line {number} of the trace {file}: {problem}") from None
+            raise ValueError(f"line {number} of the trace {shown_path(Path(file))}: {problem}") from None
     if not times_s:
-        raise ValueError(f"the trace {file} contains no arrival time; write one per line, in seconds")
+        raise ValueError(
+            f"the trace {shown_path(Path(file))} contains no arrival time; write one per line, in seconds"
+        )
     return times_s
 
 

@@ -288,7 +288,7 @@ class Exchange:
 
     def holds(self, text: bytes) -> bool:
         """Whether the response contains `text`, in its raw bytes or in its body."""
-        return text in b"".join(read.data for read in self.reads) or text in self.body
+        return text in self.received_bytes or text in self.body
 
     @cached_property
     def coding_fault(self) -> str | None:
@@ -388,6 +388,11 @@ class Exchange:
         if isinstance(self.reads, ReadLog):
             return self.reads.size_bytes
         return sum(len(read.data) for read in self.reads)
+
+    @property
+    def received_bytes(self) -> bytes:
+        """The bytes of all reads, joined."""
+        return self._log.data
 
     def stamps_ns(self) -> tuple[Sequence[int], Sequence[int]]:
         """Arrival and lag of each read; the lag is negative for a read without a kernel timestamp."""

@@ -49,7 +49,7 @@ class Work:
         """One shuffle. Raises TooMuchWorkError if nothing is left for it."""
         self._left -= distances + _WORK_OF_EACH
         if self._left < 0:
-            raise TooMuchWorkError
+            raise TooMuchWorkError("the series has too many changes")
 
 
 def change_points(values: Sequence[float], error: float, work: Work | None = None) -> list[int]:

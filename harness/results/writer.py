@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.results.histogram import Histogram
+from harness.results.json_text import json_text
 from harness.results.ledger import checked_outcome
 from harness.results.opening import SQLITE_PROBLEMS, create, require_schema
 from harness.results.pending_rows import PendingRows, write_totals
@@ -117,7 +118,7 @@ class ResultsWriter:
         settings (without secrets), receive_stamp ("kernel", "user", "mixed"), measured_from (first epoch
         second after the warm-up), warmup_s, workers_lost and their counted_until, streams_seen, streams_kept.
         """
-        self._pending.manifest.update((key, _json(value)) for key, value in values.items())
+        self._pending.manifest.update((key, json_text(value)) for key, value in values.items())
         self._added()
 
     def add_streams(self, rows: Iterable[StreamRecord]) -> None:
@@ -220,7 +221,7 @@ class ResultsWriter:
         """
         examples = self._pending.violations.setdefault(requirement, [])
         if len(examples) < EXAMPLES_PER_REQUIREMENT:
-            examples.append((requirement, journey, at_ns, _storable(detail), _json(evidence)))
+            examples.append((requirement, journey, at_ns, _storable(detail), json_text(evidence)))
             self._added()
 
     def count_violation(self, requirement: str, journey: str, worker: str, count: int = 1) -> None:
@@ -239,7 +240,14 @@ class ResultsWriter:
                     f"{row.id}: unknown verdict {row.verdict!r}; use one of {', '.join(VERDICTS)}"
                 )
             self._pending.checks.append(
-                (row.id, row.level, row.verdict, _storable(row.detail), row.duration_s, _json(row.evidence))
+                (
+                    row.id,
+                    row.level,
+                    row.verdict,
+                    _storable(row.detail),
+                    row.duration_s,
+                    json_text(row.evidence),
+                )
             )
             self._added()
 
@@ -247,7 +255,7 @@ class ResultsWriter:
         """Add rule results; a later one replaces an earlier one of the same test."""
         for row in rows:
             self._pending.rule_results.append(
-                (row.test, row.requirement, row.verdict, _storable(row.detail), _json(row.evidence))
+                (row.test, row.requirement, row.verdict, _storable(row.detail), json_text(row.evidence))
             )
             self._added()
 
@@ -256,10 +264,14 @@ class ResultsWriter:
 
         Of a document that no reader accepts, because it is too large, only what describes it is stored.
         """
-        text = _json(document)
+        self.add_exchange_text(id, scenario, label, json_text(document))
+
+    def add_exchange_text(self, id: str, scenario: str, label: str, text: str) -> None:  # noqa: A002 - as above
+        """The same with the document as its `json_text`."""
         if len(text) > CELL_BYTES - _REST_OF_ROW:
-            short = {name: value for name, value in document.items() if len(_json(value)) <= _SHORT_VALUE}
-            text = _json(
+            document = json.loads(text)
+            short = {name: value for name, value in document.items() if len(json_text(value)) <= _SHORT_VALUE}
+            text = json_text(
                 {**short, "left_out": f"{len(text) // 2**20} MiB, more than a results file may hold"}
             )
         self._pending.exchanges.append((id, scenario, label, text))
@@ -389,11 +401,6 @@ def _file_number(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return info.st_dev, info.st_ino
-
-
-def _json(value: Any) -> str:
-    # ASCII only: text from a server may contain lone surrogates, which JSON can escape and UTF-8 cannot encode.
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 def _storable(value: Any) -> Any:

@@ -24,7 +24,7 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets
 from harness.errors import SettingsError
-from harness.formatting import counted
+from harness.formatting import counted, shown_path
 from harness.setup.curl import CurlRequest, json_object, split_url, unread_token
 from harness.setup.probe import (
     NO_ENDPOINT_STATUSES,
@@ -434,13 +434,14 @@ def _write(file: Path, text: str, *, force: bool) -> None:
 
 
 def _next_steps(draft: SettingsDraft, file: Path) -> list[str]:
-    config = "" if file == Path(CONFIG_FILE) else f" --config {file}"
-    steps = [f"wrote {file}"]
+    name = shown_path(file)
+    config = "" if file == Path(CONFIG_FILE) else f" --config {name}"
+    steps = [f"wrote {name}"]
     if draft.token and draft.token != draft.exported:
         steps.append(f"next: export {TOKEN_VARIABLE}=…   (the token is not in the file)")
     if draft.second_exported:
         steps.append(
-            f"note: {SECOND_TOKEN_VARIABLE} is set; add its organization to {file}: [target.second_principal], "
+            f"note: {SECOND_TOKEN_VARIABLE} is set; add its organization to {name}: [target.second_principal], "
             "organization_id"
         )
     first = "next:" if len(steps) == 1 or not steps[1].startswith("next:") else "     "

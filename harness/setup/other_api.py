@@ -18,7 +18,7 @@ from harness.config.target import Target
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange
 from harness.errors import SettingsError
-from harness.formatting import counted, visible
+from harness.formatting import counted, shown_path, visible
 from harness.profiles import library
 from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.profiles.recognition import recognize_request
@@ -149,10 +149,10 @@ def write_settings(
     if problem := _stream_problem(run):
         console.print(Redactor([draft.token or ""]).sentence(problem), style="yellow")
     write_text(file, draft.text(connection))
-    console.print(f"wrote {file}", markup=False)
+    console.print(f"wrote {shown_path(file)}", markup=False)
     if draft.token and draft.token != exported_token:
         console.print("next: export HARNESS_TARGET__TOKEN=…   (the token is not in the file)", markup=False)
-    config = "" if file == Path(CONFIG_FILE) else f" --config {file}"
+    config = "" if file == Path(CONFIG_FILE) else f" --config {shown_path(file)}"
     console.print(f"next: harness check{config}", markup=False)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -19,6 +18,7 @@ from harness.contract.finding import Finding
 from harness.contract.requirements import RULES
 from harness.contract.verdicts import Verdicts
 from harness.formatting import counted
+from harness.results.json_text import json_pieces
 from harness.results.records import CheckRecord, RuleResultRecord
 from harness.results.writer import ResultsWriter
 from harness.suite.time_limit import TimeLimit
@@ -168,9 +168,13 @@ class EvidenceStore:
 
 
 def _packed(value: Mapping[str, Any]) -> dict[str, Any]:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    encoded = text.encode("utf-8", "surrogatepass")
-    return {"json": zlib.compress(encoded, 1), "size": len(encoded)}
+    # In pieces: a document may have 60 MB, and each copy of it counts.
+    compressor, packed, size = zlib.compressobj(1), bytearray(), 0
+    for piece in json_pieces(value):
+        size += len(piece)
+        packed += compressor.compress(piece.encode("ascii"))
+    packed += compressor.flush()
+    return {"json": bytes(packed), "size": size}
 
 
 def shortened_note(documents: Mapping[str, Any]) -> str:
@@ -220,8 +224,8 @@ def store_verdicts(
         writer.commit()  # on a full disk, the verdicts are there even if their evidence is not
         pending_bytes = 0
         for name, entry in documents.items():
-            text = zlib.decompress(entry["json"]).decode("utf-8", "surrogatepass")
-            writer.add_exchange(name, entry["scenario"], entry["label"], json.loads(text))
+            text = zlib.decompress(entry["json"]).decode("ascii")
+            writer.add_exchange_text(name, entry["scenario"], entry["label"], text)
             pending_bytes += entry["size"]
             if pending_bytes > _COMMIT_BYTES:
                 writer.commit()

@@ -23,6 +23,7 @@ from harness.exit_codes import INTERRUPTED, NOT_TESTED
 from harness.profiles.capability import Capability
 from harness.results.schema import ResultsError
 from harness.suite.evidence_store import Evaluated, EvidenceStore, shortened_note, store_verdicts
+from harness.suite.freed_memory import return_freed_memory
 from harness.suite.judging import JudgingLimit
 from harness.suite.known_failures import load_known_failures, update_known_failures
 from harness.suite.not_decided import NotApplicable, Undecided
@@ -225,6 +226,7 @@ class TargetSession:
         )
         if self.settings.limits.budget_requests is not None and (self._is_worker or self._distributes):
             raise SettingsError("limits.budget_requests needs the suite in one process: leave out -n")
+        return_freed_memory()
         runner = ScenarioRunner(self.settings, limits)
         runner.__enter__()
         self.runner = runner

@@ -21,11 +21,11 @@ def _a_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_changed_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     before = SimpleNamespace(test="terminal", verdict="pass")
-    now = SimpleNamespace(verdict="fail", detail=HOSTILE, evidence=[{"exchange": 1, "event": 2}])
+    now = SimpleNamespace(verdict="fail", detail=HOSTILE, evidence=[{"exchange": HOSTILE, "event": 2}])
     verdicts = SimpleNamespace(checks=[], results=[])
     monkeypatch.setattr("harness.suite.recheck.recheck", lambda _: (verdicts, [(before, now)]))
     ended = CliRunner().invoke(main, ["judge", "."])
-    assert ended.output == f"changed: terminal: pass -> fail: {SHOWN}\n    at 1, event 2\n"
+    assert ended.output == f"changed: terminal: pass -> fail: {SHOWN}\n    at {SHOWN}, event 2\n"
 
 
 def test_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

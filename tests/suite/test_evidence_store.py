@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import sqlite3
+import tracemalloc
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -171,3 +172,16 @@ def test_the_note_of_a_place_and_the_command_of_a_request_have_no_token() -> Non
     (stored_document,) = map(document, documents.values())
     assert "curl" in stored_document
     assert TOKEN not in json.dumps(stored_document)
+
+
+def test_the_document_of_a_large_response_takes_few_copies_of_it() -> None:
+    one = scripted((0, head(200, STREAM)), *((at, os.urandom(2**16)) for at in range(1, 161)))
+    store = EvidenceStore(SETTINGS, "exchange-", stores_documents=True)
+    tracemalloc.start()
+    try:
+        store.id_of(one, "a scenario", {})
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert one.size_bytes > 10_000_000
+    assert peak_bytes < 8 * one.size_bytes

@@ -94,8 +94,13 @@ class ReadLog(Sequence[Read]):
             self._compressed = size, compressed
             self._data = bytearray()
 
-    def _bytes(self) -> bytes:
-        return bytes(self._data) if self._compressed is None else zlib.decompress(self._compressed[1])
+    @property
+    def data(self) -> bytes:
+        """The bytes of all reads, joined: a copy, if they are not compressed."""
+        return bytes(self._unpacked())
+
+    def _unpacked(self) -> bytes | bytearray:
+        return self._data if self._compressed is None else zlib.decompress(self._compressed[1])
 
     def _column(self, form: Literal["q", "I"], place: int) -> array[int]:
         """One value of each read: the one at this place of a _RECORD of such values."""
@@ -160,14 +165,14 @@ class ReadLog(Sequence[Read]):
         return self._starting_at(0)
 
     def _starting_at(self, place: int) -> Iterator[Read]:
-        data, sizes = self._bytes(), self._column("I", 4)
+        data, sizes = self._unpacked(), self._column("I", 4)
         arrivals_ns, lags_ns = self._column("q", 0), self._column("q", 1)
         errors_ns = self._errors_ns or {}
         start = sum(sizes[:place])
         for number in range(place, len(sizes)):
             end = start + sizes[number]
             lag_ns = None if lags_ns[number] == _NO_LAG else lags_ns[number]
-            yield Read(arrivals_ns[number], lag_ns, data[start:end], errors_ns.get(number, 0))
+            yield Read(arrivals_ns[number], lag_ns, bytes(data[start:end]), errors_ns.get(number, 0))
             start = end
 
     def __eq__(self, other: object) -> bool:

@@ -132,10 +132,11 @@ def excerpt(
 
 
 def _excerpt(masked: Exchange, command: str, pointed_at: Collection[int]) -> dict[str, Any]:
-    reads = tuple(masked.reads)
     received = masked.frames if masked.summary.events or pointed_at else ()  # no event: a million comments
-    here = _by_read(spans(reads, sorted(pointed_at)[:_MAX_POINTED_AT]))
-    wire = _kept(len(reads), here)
+    here = _by_read(spans(masked.reads, sorted(pointed_at)[:_MAX_POINTED_AT]))
+    wire = _kept(len(masked.reads), here)
+    wanted = frozenset(wire)
+    reads = {place: read for place, read in enumerate(masked.reads) if place in wanted}
     events = _kept(len(received), sorted(pointed_at)[:_MAX_POINTED_AT])
     wire_bytes = _limits({place: len(reads[place].data) for place in wire})
     event_bytes = _limits({place: len(received[place].frame.raw) for place in events})
@@ -146,7 +147,7 @@ def _excerpt(masked: Exchange, command: str, pointed_at: Collection[int]) -> dic
             | ({"parts": _parts(reads[place].data, here[place], _EXCERPT_BYTES)} if place in here else {})
             for place in wire
         ],
-        "wire_left_out": len(reads) - len(wire),
+        "wire_left_out": len(masked.reads) - len(wire),
         "events": [_event_row(masked, received[place], event_bytes[place]) for place in events],
         "events_left_out": len(received) - len(events),
     }

@@ -153,11 +153,11 @@ class Redactor:
         A body with a coding (gzip for example) that holds a secret cannot be masked in place; all of it is. So is one
         that is too large to be searched: a server can send a thousand of 32 MiB, and each takes seconds.
         """
-        pieces = [read.data for read in one.reads]
-        masked = self.pieces(pieces)
+        data = one.received_bytes  # not its pieces: a response may have 32 MiB, and each copy of them counts
+        masked = self._masked(data, self._forms)
         if one.head is not None and one.head.body_codings and self._may_hold(one):
             masked = _without_body(masked)
-        is_same = masked == pieces
+        is_same = masked == data
         return replace(
             one,
             label=self.text(one.label),
@@ -209,13 +209,16 @@ def _without_repeats(data: bytes) -> bytes:
     A block is longer than a gap in a secret, than what the patterns of a view repeat, and than a part of a long secret
     that is searched for alone. Its length is even, so backslashes escape the same.
     """
-    kept, before = [], b""
+    repeats: list[Span] = []
+    before = b""
     for start in range(0, len(data), _BLOCK_BYTES):
         block = data[start : start + _BLOCK_BYTES]
-        if block != before or block.count(block[:1]) < len(block):
-            kept.append(block)
+        if block == before and block.count(block[:1]) == len(block):
+            repeats.append((start, start + len(block)))
         before = block
-    return b"".join(kept)
+    if not repeats:
+        return data
+    return b"".join(data[start:end] for start, end in _between(repeats, len(data)) if start < end)
 
 
 def _views(data: bytes, is_worth_it: Callable[[bytes], bool]) -> Iterator[_View]:
@@ -253,16 +256,15 @@ def _between(spans: Sequence[Span], length: int) -> Iterator[Span]:
     yield start, length
 
 
-def _without_body(pieces: Sequence[bytes]) -> list[bytes]:
-    """The pieces with an asterisk for each byte of the body; chunk framing and line ends stay."""
-    data = b"".join(pieces)
+def _without_body(data: bytes) -> bytes:
+    """The data with an asterisk for each byte of the body; chunk framing and line ends stay."""
     head = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
     framing = [match.span() for match in _CHUNK_FRAMING.finditer(data, head - 2)]
     masked = bytearray(data)
     for start, end in _between([(0, head), *framing], len(data)):
         if start >= head:
             masked[start:end] = b"*" * (end - start)
-    return _cut_like(pieces, bytes(masked))
+    return bytes(masked)
 
 
 def _cut_like(pieces: Sequence[bytes], whole: bytes) -> list[bytes]:
@@ -280,5 +282,10 @@ def _with_strings(value: Any, shown: Callable[[str], str]) -> Any:
     return value
 
 
-def _with_data(reads: Iterable[Read], pieces: Iterable[bytes]) -> ReadLog:
-    return ReadLog(read._replace(data=data) for read, data in zip(reads, pieces, strict=True))
+def _with_data(reads: Iterable[Read], data: bytes) -> ReadLog:
+    log, start = ReadLog(), 0
+    for read in reads:
+        end = start + len(read.data)
+        log.append(read.arrival_ns, read.lag_ns, data[start:end], error_ns=read.error_ns)
+        start = end
+    return log
