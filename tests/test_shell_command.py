@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import asyncio
+import os
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from harness import shell_command
+from harness.contract.evidence.redaction import Redactor
 from harness.shell_command import CommandError, run_shell
+from harness.suite.not_decided import Undecided
+from harness.suite.restarting import run_command
+
+TOKEN = "canary-7f3a9c2e"
 
 
 def test_a_command_runs_in_a_shell(tmp_path: Path) -> None:
@@ -40,3 +50,52 @@ def test_what_a_command_leaves_in_the_background_does_not_delay_it(tmp_path: Pat
     while stop.exists():
         assert time.monotonic() - began_s < 60
         time.sleep(0.01)
+
+
+def _in_suite(command: str, within_s: float, mask: Callable[[str], str]) -> None:
+    asyncio.run(run_command(command, within_s, mask))
+
+
+@pytest.mark.parametrize("run", [run_shell, _in_suite])
+@pytest.mark.parametrize(
+    "printed",
+    [
+        TOKEN,
+        f"x {TOKEN.upper()} \x1b[31m \u202e",
+        "y" * (200 - 5) + TOKEN,  # cut by what is shown of a line
+        f"{TOKEN}{'y' * (16_384 - 5)}",  # cut by what is read of it
+        f"{'z' * 9000}{TOKEN}{'y' * (8192 - 5)}",
+    ],
+)
+def test_no_secret_of_what_a_command_printed_is_told(
+    run: Callable[..., None], printed: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "printed"
+    file.write_text(printed)
+    with pytest.raises((CommandError, Undecided)) as raised:
+        run(f"cat {file}; exit 1", 60, Redactor([TOKEN]).sentence)
+    said = str(raised.value)
+    assert said.isprintable()
+    assert "ended with code 1: '" in said
+    assert not any(TOKEN[at : at + 4] in said.lower() for at in range(len(TOKEN) - 3))
+
+
+@pytest.mark.parametrize("run", [run_shell, _in_suite])
+def test_a_command_that_prints_without_end_fills_no_disk(
+    run: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell_command, "OUTPUT_BYTES", 100_000)
+    sizes: list[int] = []
+    cut = os.ftruncate
+
+    def truncate(descriptor: int, size: int) -> None:
+        sizes.append(os.fstat(descriptor).st_size)
+        cut(descriptor, size)
+
+    monkeypatch.setattr(os, "ftruncate", truncate)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises((CommandError, Undecided), match="did not end within 1 s"):
+        run("while :; do echo 0123456789012345678901234567890123456789; done", 1, str)
+    assert len(sizes) > 1
+    # After a cut it begins again, at the beginning: a file that continues behind a hole would only grow.
+    assert min(sizes[1:]) < sum(sizes)

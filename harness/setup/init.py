@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -21,7 +18,7 @@ from harness.config.parsing import masked_address, shown_address
 from harness.config.settings import CONFIG_FILE, BudgetSettings
 from harness.config.sources import read_token, settings_alone
 from harness.contract.evidence.redaction import Redactor
-from harness.contract.exchange import Exchange
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
 from harness.errors import SettingsError
 from harness.formatting import counted, shown_path
@@ -30,7 +27,9 @@ from harness.setup.probe import (
     NO_ENDPOINT_STATUSES,
     Observation,
     Probe,
+    ProbeTimeError,
     Refusal,
+    RequestTime,
     is_long,
     observe,
     refusal,
@@ -48,17 +47,18 @@ from harness.setup.settings_draft import (
     settings_text,
     suggested_budget_s,
 )
+from harness.setup.token_claims import claimed_organization
 from harness.suite.preflight import other_protocol, wrong_target
 from harness.terminal.safe_console import SafeConsole
 
 _MAX_TRIES = 4  # first runs, each after the user corrected a setting
-_ORGANIZATION_CLAIMS = (
-    *("organizationId", "organization_id", "org_id", "orgId", "organization", "org", "tenant_id"),
-)
 _DEFAULT_BUDGETS = BudgetSettings()
-_PROBE_BUDGETS = Budgets(first_event_s=30.0, terminal_close_s=5.0, heartbeat_s=30.0, run_s=120.0)
+_PROBE_BUDGETS = Budgets(first_event_s=15.0, terminal_close_s=5.0, heartbeat_s=15.0, run_s=120.0)
 """Generous limits for the first runs; the observed times then suggest the budgets of the settings file."""
+MOST_S = 240.0
+"""All requests together may take so long."""
 
+_ENDLESS = frozenset({Ending.TIMED_OUT, Ending.LIMIT})
 _ACTION_FIELDS = ("toolName", "aiDescription", "runtimeScope")
 
 
@@ -91,7 +91,7 @@ def first_draft(
             raise SettingsError(f"unknown action {name!r}; the actions are {', '.join(action_names())}")
         flag = f"--action {name}='{{\"toolId\": …}}' with the whole workflowAction"
         draft.actions[name] = _parse_action(text, f"--action {name}", prompt, flag)
-    if draft.organization_id is None and (claim := _claimed_organization(draft.token)):
+    if draft.organization_id is None and (claim := claimed_organization(draft.token)):
         draft.organization_id, draft.notes["organization_id"] = claim
     return draft
 
@@ -144,21 +144,6 @@ def _apply_curl(draft: SettingsDraft, curl: CurlRequest) -> None:
         draft.notes["access"] = f"Header fields of the curl command that the harness does not send: {names}."
 
 
-def _claimed_organization(token: str | None) -> tuple[str, str] | None:
-    """The organization in a JSON Web Token (RFC 7519), and its origin as a note. The signature is not verified."""
-    parts = (token or "").split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
-        return None
-    for name in _ORGANIZATION_CLAIMS if isinstance(claims, dict) else ():
-        if isinstance(claims.get(name), str) and claims[name]:
-            return claims[name], f"from claim {name} of the token"
-    return None
-
-
 class Discovery:
     """Detects the settings of one target, step by step; the results are in its draft."""
 
@@ -166,6 +151,7 @@ class Discovery:
         self.draft = draft
         self._prompt = prompt
         self._console = console
+        self._limit = RequestTime(MOST_S)
 
     def run(self, *, once: bool) -> None:
         """Run every step. once: run each action once, and try no retry, conflict or resume. Raises InitError."""
@@ -180,12 +166,17 @@ class Discovery:
     def _examine(self, run: Exchange, *, once: bool) -> None:
         count = counted(len(run.events), "event")
         self._print("run", f"{count}, {run.outcome or 'no terminal event'}", self._record_first_run(run))
-        self._try_other_actions(run)
-        if problem := stream_problem(run):
-            self._warn(problem)
+        if run.ending in _ENDLESS:
+            self._warn(f"{stream_problem(run)}; nothing else was tried")
             return
-        if not once:
-            self._observe_behaviour(run)
+        try:
+            self._try_other_actions(run)
+            if problem := stream_problem(run):
+                self._warn(problem)
+            elif not once:
+                self._observe_behaviour(run)
+        except ProbeTimeError as over:
+            self._warn(f"{over}; the rest was not tried")
 
     def _masked(self, text: str) -> str:
         return Redactor([self.draft.token or ""]).sentence(text)
@@ -242,7 +233,7 @@ class Discovery:
         # Placeholders until the values are known. The first request has no token, so it starts no run.
         target["actions"] = {"success": {}, **target["actions"]}
         target.setdefault("organization_id", "unknown")
-        return Probe(settings_alone({"target": target}, "the options of init"), _PROBE_BUDGETS)
+        return Probe(settings_alone({"target": target}, "the options of init"), _PROBE_BUDGETS, self._limit)
 
     def _first_run(self) -> Exchange:
         """The first run that the target accepts; the user may correct refused settings."""
@@ -401,7 +392,8 @@ def run_init(draft: SettingsDraft, prompt: Prompt, out: Path | None, *, force: b
     console = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
     if draft.unread:
         console.print(draft.unread, markup=False)
-    console.print(f"probing {shown_address(draft.base_url.rstrip('/') + draft.path)}")
+    address = shown_address(draft.base_url.rstrip("/") + draft.path)
+    console.print(f"probing {address} (requests take at most {MOST_S / 60:g} min)")
     Discovery(draft, prompt, console).run(once=once)
     text = settings_text(draft, "harness init")
     _ensure_readable(text)

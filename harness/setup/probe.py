@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.config.settings import Settings
@@ -22,6 +25,7 @@ from harness.contract.rules.headers import event_stream
 from harness.contract.rules.liveness import longest_pause_s, pauses
 from harness.contract.rules.rule import quoted
 from harness.contract.rules.sequences import first_difference
+from harness.errors import HarnessError
 from harness.formatting import counted
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import retry_after_s
@@ -36,22 +40,61 @@ _MIN_LONG_MS = 1000.0  # streaming time required of the long action
 _QUOTED_CHARS = 200
 
 
-class Probe:
-    """Sends single requests to the configured target."""
+class ProbeTimeError(HarnessError):
+    """The time for all requests of a probe is over."""
 
-    def __init__(self, settings: Settings, budgets: Budgets | None = None) -> None:
+
+class RequestTime:
+    """How long all requests of a command together may take. within_s: seconds; what a user takes to answer is not
+    counted.
+    """
+
+    def __init__(self, within_s: float) -> None:
+        self._within_s = self._left_s = within_s
+
+    @asynccontextmanager
+    async def bound(self) -> AsyncIterator[None]:
+        """Stop the block when no time is left. Raises ProbeTimeError then."""
+        began_s = time.monotonic()
+        over = asyncio.timeout(self._left_s)
+        try:
+            async with over:
+                yield
+        except TimeoutError:
+            if not over.expired():
+                raise
+            raise ProbeTimeError(f"all requests together took longer than {self._within_s:g} s") from None
+        finally:
+            self._left_s -= time.monotonic() - began_s
+
+
+class Probe:
+    """Sends single requests to the configured target.
+
+    limit: of the time of all of them; None for no other than the budgets.
+    """
+
+    def __init__(
+        self, settings: Settings, budgets: Budgets | None = None, limit: RequestTime | None = None
+    ) -> None:
         self.target = Target(settings)
         self.budgets = budgets or settings.expectations.budgets
-        self._client = AsyncClient(
-            self.target.endpoint, self.budgets, self.target.memory, self.target.profile
-        )
+        self._limit = limit
 
-    async def send(self, request: HttpRequest, label: str, cut: Cut | None = None) -> Exchange:
-        """The response; after a 429, that of one retry, sent when Retry-After has passed."""
-        answer = await self._client.exchange(request, label, cut=cut)
-        if answer.status == _TOO_MANY_REQUESTS:
-            await asyncio.sleep(retry_after_s(answer))
-            answer = await self._client.exchange(request, f"{label} (again, after a 429)", cut=cut)
+    async def send(
+        self, request: HttpRequest, label: str, cut: Cut | None = None, budgets: Budgets | None = None
+    ) -> Exchange:
+        """The response; after a 429, that of one retry, sent when Retry-After has passed.
+
+        Raises ProbeTimeError.
+        """
+        target = self.target
+        client = AsyncClient(target.endpoint, budgets or self.budgets, target.memory, target.profile)
+        async with self._limit.bound() if self._limit is not None else nullcontext():
+            answer = await client.exchange(request, label, cut=cut)
+            if answer.status == _TOO_MANY_REQUESTS:
+                await asyncio.sleep(retry_after_s(answer))
+                answer = await client.exchange(request, f"{label} (again, after a 429)", cut=cut)
         return answer
 
     async def anonymous_request(self) -> Exchange:
@@ -66,7 +109,11 @@ class Probe:
             "sessionId": str(uuid.uuid4()),
             "workflowAction": {},
         }
-        return await self.send(HttpRequest.post_json(self.target.settings.path, headers, body), "no token")
+        request = HttpRequest.post_json(self.target.settings.path, headers, body)
+        # Its status is looked at, and a message in a short body: a stream is not read to its end.
+        patience_s = self.budgets.first_event_s
+        budgets = replace(self.budgets, first_event_s=patience_s / 2, run_s=patience_s)
+        return await self.send(request, "no token", budgets=budgets)
 
     async def run(self, action: str) -> Exchange:
         """A new run of a configured action."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import time
 from asyncio.subprocess import DEVNULL, STDOUT
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from harness.atomic_file import atomic_write_text
 from harness.contract.exchange import Exchange
 from harness.contract.rules.restart import shows_restart
 from harness.errors import SettingsError
+from harness.formatting import visible
 from harness.protocol.request import HttpRequest
-from harness.shell_command import failure, kill_session, late
+from harness.shell_command import CHECK_EVERY_S, bound_output, failure, kill_session, late, output_file
 from harness.suite.not_decided import Undecided
 
 _OUTPUT_BYTES = 4096
@@ -38,14 +38,15 @@ class Restarting:
     """How the target is restarted.
 
     command: the shell command that does it. within_s: its bound, and that of the target's return (budgets.restart).
-    terminal: the path of a terminal, if the user is asked there to do it. tells: a file that gets the time, epoch ns,
-    for a load that runs at the same time.
+    terminal: the path of a terminal, if the user is asked there to do it. tells: a file that gets the time for a load
+    that runs at the same time on this machine: monotonic ns, because the wall clock may be set. mask: of `run_shell`.
     """
 
     command: str | None
     within_s: float
     terminal: str | None = None
     tells: Path | None = None
+    mask: Callable[[str], str] = visible
 
     def __post_init__(self) -> None:
         """Raises SettingsError if the terminal cannot be opened, which would show only at the end of the suite."""
@@ -77,11 +78,11 @@ class Restarting:
     async def restart(self) -> None:
         """Restart the target, or tell the user to do it. Raises Undecided if the command fails or takes too long."""
         if self.tells is not None:
-            atomic_write_text(self.tells, str(time.time_ns()))
+            atomic_write_text(self.tells, str(time.monotonic_ns()))
         if self.terminal is not None:
             self.tell(_NOW.format(within_s=self.within_s).encode())
         elif self.command is not None:
-            await run_command(self.command, self.within_s)
+            await run_command(self.command, self.within_s, self.mask)
 
 
 Flight = Sequence[tuple[HttpRequest, list[Exchange]]]
@@ -149,20 +150,19 @@ def _opened(path: str) -> Iterator[int]:
         os.close(terminal)
 
 
-async def run_command(command: str, within_s: float) -> None:
-    """Run a shell command. Raises Undecided if it fails, or if it has not ended after `within_s` seconds.
-
-    Then everything that it started is killed. What it leaves in the background continues.
-    """
-    with (
-        tempfile.TemporaryFile() as output
-    ):  # not a pipe: what it leaves in the background would keep it open
+async def run_command(command: str, within_s: float, mask: Callable[[str], str] = visible) -> None:
+    """As `run_shell`, on an event loop. Raises Undecided."""
+    with output_file() as output:
         process = await asyncio.create_subprocess_shell(
             command, stdin=DEVNULL, stdout=output, stderr=STDOUT, start_new_session=True
         )
         try:
             async with asyncio.timeout(within_s):
-                code = await process.wait()
+                code = None
+                while code is None:
+                    with suppress(TimeoutError):
+                        code = await asyncio.wait_for(process.wait(), CHECK_EVERY_S)
+                    bound_output(output)
         except TimeoutError:
             raise Undecided(f"target.restart_command {late(within_s)}") from None
         finally:
@@ -170,7 +170,7 @@ async def run_command(command: str, within_s: float) -> None:
                 kill_session(process.pid)
                 await process.wait()
         if code != 0:
-            raise Undecided(f"target.restart_command {failure(code, output)}")
+            raise Undecided(f"target.restart_command {failure(code, output, mask)}")
 
 
 async def accepted_again(

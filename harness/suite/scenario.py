@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 
 from harness.config.settings import Settings
 from harness.config.target import BEFORE_A_RUN, CreationError, Target
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.rules.rule import Need, Requirement
 from harness.profiles.capability import Capability
@@ -76,6 +77,7 @@ class ScenarioContext(PatientSender):
             settings.budgets.restart,
             self._limits.terminal,
             self._limits.tells_restart,
+            Redactor(settings.secrets()).sentence,
         )
         self._started: dict[Callable[..., Any], asyncio.Task[Any]] = {}
         self._waiting: dict[asyncio.Task[Any], int] = {}

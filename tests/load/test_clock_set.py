@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from harness import run_clock
 from harness.config.load_settings import LoadSettings
+from harness.load.restarts.moment import RestartBySuite
 from harness.load.schedule.pacer import Schedule
 from harness.load.schedule.plan import LoadPlan, WorkerShare
 from harness.load.stats.collector import Collector
@@ -19,6 +21,7 @@ from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import RUN
 from harness.results.reader import Results
 from harness.run_clock import RUN_CLOCK, RunClock
+from harness.suite import restarting
 from harness.transport.timestamps import ClockOffset
 from tests.load.stats.test_stream_metrics import DONE, END, HEAD, TOKEN, exchange
 
@@ -138,3 +141,16 @@ def test_packets_from_before_the_clock_was_set_have_no_timestamp(
     stamp_ns = clocks.wall
     clocks.pass_s(0.25)
     assert offset.lag_ns(clocks.monotonic, stamp_ns) == SECOND // 4
+
+
+@pytest.mark.parametrize("by_ns", [-HOUR, HOUR], ids=["back", "forward"])
+def test_a_restart_by_the_suite_is_when_it_was(
+    clocks: Clocks, by_ns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The suite runs in a process of its own, whose wall clock is the one that was set."""
+    monkeypatch.setattr(restarting, "time", clocks)
+    clocks.pass_s(10)
+    clocks.wall += by_ns
+    told = tmp_path / "restart"
+    asyncio.run(restarting.Restarting("true", 60, tells=told).restart())
+    assert RestartBySuite(told).begun_ns() == START + 10 * SECOND

@@ -30,7 +30,10 @@ class PlannedRestart:
 
 
 class RestartBySuite:
-    """A restart by the suite, which writes the time into a file just before. path: of that file."""
+    """A restart by the suite, which writes the time into a file just before. path: of that file.
+
+    The time is that of the monotonic clock, which all processes of a machine share and nobody can set.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -39,5 +42,5 @@ class RestartBySuite:
     def begun_ns(self) -> int | None:
         """When it began, epoch ns; None while it has not."""
         if self._begun_ns is None and self._path.exists():
-            self._begun_ns = int(self._path.read_text(encoding="ascii"))
+            self._begun_ns = RUN_CLOCK.wall_ns(int(self._path.read_text(encoding="ascii")))
         return self._begun_ns

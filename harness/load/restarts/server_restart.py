@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import gevent
 
 from harness.config.load_settings import LoadSettings
 from harness.config.settings import Settings
+from harness.contract.evidence.redaction import Redactor
 from harness.load.restarts.account import RestartAccount
 from harness.load.restarts.moment import RESTART, PlannedRestart, RestartBySuite, RestartMoment
 from harness.load.stats.stats_batch import StatsBatch
@@ -40,13 +42,14 @@ class ServerRestart:
         settings: Settings,
         by_suite: Path | None = None,
         *,
-        run: Callable[[str, float], None] = run_shell,
+        run: Callable[[str, float], None] | None = None,
     ) -> None:
         self._load = settings.load
         self._by_suite = by_suite
         self._command = settings.target.restart_command
         self._within_s = settings.budgets.restart
-        self._run = run
+        redact = Redactor(settings.secrets())
+        self._run = run or partial(run_shell, mask=redact.sentence)
         self._account: RestartAccount | None = None
         self._greenlet: gevent.Greenlet | None = None
         self._is_running = False

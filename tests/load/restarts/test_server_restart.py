@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,18 @@ def test_a_command_that_fails_measures_nothing_and_says_why() -> None:
     assert not restart.measured().histograms
 
 
+def test_what_the_command_prints_is_recorded_without_the_token(caplog: pytest.LogCaptureFixture) -> None:
+    given = settings("echo token-4b1c9 is wrong; exit 1")
+    target = {**given.target.model_dump(), "token": "token-4b1c9"}
+    restart = ServerRestart(Settings.model_validate({**given.model_dump(), "target": target}))
+    restart.started(RUN_CLOCK.wall_ns() - 1_000_000_000)
+    assert restart._greenlet is not None
+    restart._greenlet.join(60)
+    problem = restart.document()["restart"]["problem"]
+    assert problem == "ended with code 1: '*********** is wrong'"
+    assert "token-4b1c9" not in caplog.text
+
+
 def test_without_a_command_it_is_by_hand() -> None:
     restart = restart_of(settings(command=None))
     restart.add(lost_and_good(restart))
@@ -101,9 +114,11 @@ def test_the_suite_tells_by_a_file_that_it_restarts_the_server(tmp_path: Path) -
     file = tmp_path / "restart"
     restart = restart_of(settings(restart_at=None), by_suite=file)
     assert restart.cost is None
-    file.write_text(str(RUN_CLOCK.wall_ns()))
+    began_ns = time.monotonic_ns()
+    file.write_text(str(began_ns))
     restart.add(lost_and_good(restart))
     assert restart.document()["restart"]["how"] == "suite"
+    assert restart.document()["restart"]["at_ns"] == RUN_CLOCK.wall_ns(began_ns)
     assert restart.measured().histograms
 
 
