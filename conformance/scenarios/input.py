@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.contract.exchange import Exchange
+from harness.profiles.capability import Capability
 from harness.profiles.library import DEFAULT
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
@@ -147,7 +148,7 @@ async def body_too_large(context: ScenarioContext) -> Exchange:
     context.forbid_when_read_only("oversized bodies")
     await context.others_ended(turn=0)  # a server that reads it in its event loop delays all its streams
     valid = await context.request("success")
-    if context.target.profile.run.form is not None:
+    if not context.target.promises(Capability.JSON_BODY):
         return await context.send(valid.with_body(valid.body + b"x" * TOO_LARGE_BYTES), "an oversized body")
     place = new_key()  # encoding the long text as JSON would delay all other scenarios
     request = valid.with_json({**valid.json(), "fileThreadId": place})

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from harness.contract.exchange import Exchange
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules.framing import HOSTILE_TEXT
 from harness.contract.rules.rule import Need
+from harness.profiles.capability import Capability
 from harness.profiles.profile import Profile
 from harness.protocol.request import HttpRequest
-from harness.suite.scenario import ScenarioContext
+from harness.suite.scenario import NotApplicable, ScenarioContext
 
 _METHODS = ("GET", "PUT", "PATCH")
+_IN_EVERY_RUN = (Capability.OUTCOME, Capability.END, Capability.FIRST_EVENT)
+"""What an API may promise of each run that shows as an event."""
 
 
 async def completed_run(context: ScenarioContext) -> Exchange:
@@ -29,6 +32,18 @@ async def _begun(context: ScenarioContext, request: HttpRequest, label: str) -> 
     if not run.has_conflict_event or not (await context.run_once(completed_run)).started_run:
         return run
     return replace(run, begins_run=True)
+
+
+def _with_an_event(context: ScenarioContext, run: Exchange, *promised: Capability) -> Exchange:
+    """The run. Raises NotApplicable if its stream is whole and empty, and the API promises no event of such a run."""
+    media_type = (run.head.value("content-type") if run.head else None) or ""
+    is_stream = run.status == 200 and media_type.lower().startswith("text/event-stream")
+    is_empty = run.ending is Ending.COMPLETE and not run.body
+    if is_stream and is_empty and not any(map(context.target.promises, (*_IN_EVERY_RUN, *promised))):
+        raise NotApplicable(
+            f"{run.label} had no event, and this API promises none (profile {context.target.profile.name})"
+        )
+    return run
 
 
 async def long_run(context: ScenarioContext) -> Exchange:
@@ -50,17 +65,19 @@ async def long_runs_again(context: ScenarioContext) -> list[Exchange]:
 
 async def failing_run(context: ScenarioContext) -> Exchange:
     """A run that ends with error."""
-    return await _begun(context, await context.request("failure"), "a failing run")
+    run = await _begun(context, await context.request("failure"), "a failing run")
+    return _with_an_event(context, run, Capability.ERROR_EVENT)
 
 
 async def cancelled_run(context: ScenarioContext) -> Exchange:
     """A run that ends with cancelled."""
-    return await _begun(context, await context.request("cancelled"), "a cancelled run")
+    run = await _begun(context, await context.request("cancelled"), "a cancelled run")
+    return _with_an_event(context, run, Capability.CANCELLED_EVENT)
 
 
 async def silent_run(context: ScenarioContext) -> Exchange:
     """A run without tokens."""
-    return await _begun(context, await context.request("silent"), "a silent run")
+    return _with_an_event(context, await _begun(context, await context.request("silent"), "a silent run"))
 
 
 async def quiet_run(context: ScenarioContext) -> Exchange:

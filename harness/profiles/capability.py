@@ -27,6 +27,7 @@ class Capability(StrEnum):
     AUTHENTICATION = "authentication"
     MALFORMED_REJECTED = "rejection of malformed bodies"
     REQUIRED_FIELDS = "required fields"
+    BODY = "body in a request"
     JSON_BODY = "JSON body"
     IDEMPOTENCY_KEY = "idempotency key"
     KEY_CONFLICT = "rejection of a reused key"

@@ -132,7 +132,7 @@ def _with_head(data: bytes, head: re.Match[bytes], reader: _StreamReader) -> Cap
         is_decoded = not body  # curl without --raw removes the chunks, and leaves their header field
     parser.end_of_connection()
     if parser.head is None:
-        raise CaptureError("has no complete response head")
+        raise _no_head(data)
     if is_decoded:
         return _head_and_body(data, parser.head.status, reader)
     return CapturedAnswer(
@@ -141,6 +141,15 @@ def _with_head(data: bytes, head: re.Match[bytes], reader: _StreamReader) -> Cap
         reader.frames(_without_codings(bytes(body), parser.head.body_codings)),
         is_complete=parser.complete,
     )
+
+
+def _no_head(data: bytes) -> CaptureError:
+    if b"\r" not in data[:_MAX_HEAD_BYTES]:
+        return CaptureError(
+            "has a response head whose lines end without CR: write what curl prints to the file itself "
+            "(curl … > answer.txt); an editor or a terminal changes it"
+        )
+    return CaptureError("has no complete response head")
 
 
 def _without_codings(body: bytes, codings: tuple[tuple[str, str], ...]) -> Iterator[bytes]:
@@ -158,7 +167,7 @@ def _head_and_body(data: bytes, status: int, reader: _StreamReader) -> CapturedA
     """An answer whose body stands as it is after the blank line."""
     end = _BLANK_LINE.search(data, 0, _MAX_HEAD_BYTES)
     if end is None:
-        raise CaptureError("has no complete response head")
+        raise _no_head(data)
     fields = dict(
         line.decode("latin-1").lower().split(":", 1)
         for line in data[: end.start()].splitlines()[1:]

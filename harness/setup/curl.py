@@ -250,7 +250,10 @@ class _CommandParser:
         if self._url is None:
             raise SettingsError("the curl command has no URL")
         if self._body is None and self._form_as is None:
-            raise SettingsError("the curl command has no body; add one with -d '{…}'")
+            raise SettingsError(
+                "the curl command has no body; add one with -d '{…}', or write a profile by hand in which the "
+                "request that starts the run is [create] and this one is [run] (docs/profiles.md)"
+            )
         base_url, path = split_url(_require_read(self._url, "the URL"))
         token = self._token()
         return CurlRequest(

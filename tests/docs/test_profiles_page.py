@@ -50,6 +50,7 @@ def test_the_example_is_a_profile() -> None:
         Capability.OUTCOME,
         Capability.END,
         Capability.ERROR_EVENT,
+        Capability.BODY,
         Capability.JSON_BODY,
     }
 

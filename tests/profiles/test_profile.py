@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import SettingsError
 from harness.profiles.event_rules import OUTCOMES
+from harness.profiles.capability import Capability
 from harness.profiles.library import parse
 from harness.profiles.profile import Profile
 from tests.cases import all_cases
@@ -122,3 +123,15 @@ def test_the_schema_describes_what_is_written() -> None:
     schema = Profile.model_json_schema(by_alias=True)
     assert {"name", "run", "events", "ids", "resume", "vars"} <= schema["properties"].keys()
     assert "is" in schema["$defs"]["EventRule"]["properties"]
+
+
+def test_what_is_sent_as_a_body_is_known() -> None:
+    bodies = {Capability.BODY, Capability.JSON_BODY}
+    for run, expected in (
+        ("", set()),
+        ("json = {}", bodies),
+        ("json = ['${prompt}']", {Capability.BODY}),
+        ("form = { q = '${prompt}' }", {Capability.BODY}),
+    ):
+        text = MINIMAL.replace('path = "/run"', f'path = "/run"\n{run}')
+        assert parse(text, "mine.toml").capabilities & bodies == expected

@@ -105,6 +105,10 @@ def test_entries_of_an_archive_are_told_apart() -> None:
         (b"GET / HTTP/1.1\r\n\r\n", "is not a recorded answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Type", "has no complete response head"),
         (b"HTTP/2 200\r\nContent-Type", "has no complete response head"),
+        (
+            b"HTTP/1.1 200 OK\ncontent-type: text/event-stream\n\ndata: 1\n\n",
+            "lines end without CR: write what",
+        ),
         (b"{}", "no log.entries"),
         (b"{", "no log.entries"),
         (b'{"log": []}', "no log.entries"),

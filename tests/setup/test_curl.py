@@ -84,7 +84,7 @@ def test_options_with_attached_values() -> None:
         ("", "no curl command"),
         ("wget http://h", "no curl command"),
         ("curl -d '{}'", "has no URL"),
-        ("curl http://h", "has no body"),
+        ("curl http://h", "has no body; add one with -d '{…}', or write a profile by hand"),
         ("curl http://h -d '{}' -d '{}'", "two bodies"),
         ("curl http://h http://i -d '{}'", "two URLs"),
         ("curl http://h -d '[]'", "is not a JSON object"),

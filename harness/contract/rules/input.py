@@ -195,6 +195,7 @@ def _survives(response: Exchange, what: str) -> RuleResult:
     why="A form post from a foreign page must not start a run.",
     fix="Answer 415 unless the media type in `Content-Type` is `application/json`.",
     source="RFC 9110",
+    promise=(Capability.BODY,),
 )
 def media_type(control: Exchange, response: Exchange) -> RuleResult:
     if problem := require_accepted(control):
@@ -213,6 +214,7 @@ def media_type(control: Exchange, response: Exchange) -> RuleResult:
     why="Without a limit, one request can fill the memory.",
     fix="Limit the size of the body in the server or in the proxy, and answer 413 above the limit.",
     source="RFC 9110",
+    promise=(Capability.BODY,),
 )
 def too_large(control: Exchange, response: Exchange) -> RuleResult:
     if problem := require_accepted(control):
