@@ -30,7 +30,7 @@ help:
 	@echo "make lock             update the lock files"
 	@echo "make release-check    do all that a release needs short of publishing it (PYTHON_VERSION=3.12: tests with one version)"
 
-SOURCES_OF_INSTALLATION := pyproject.toml harness/transport/batch_reader.c
+SOURCES_OF_INSTALLATION := pyproject.toml harness/transport/batch_reader.c harness/contract/decoding/token_reader.c
 
 define MAKE_VENV
 $(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is required; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

@@ -4,7 +4,7 @@
    arithmetic: about twice the work of decoding the event that was read. Here they cost what the kernel needs, and the
    interpreter's lock is released meanwhile, so the thread that writes results can run.
 
-   This is the only native code of the harness. It decides nothing: it does what `PythonReads` in ready_sockets.py does,
+   It decides nothing: it does what `PythonReads` in ready_sockets.py does,
    which takes its place where it was not compiled, and the same tests run on both. It keeps no state between calls; the
    caller owns the epoll set and the buffer. CPython's limited API: one build works with every version from 3.11 on. */
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import ssl
 from functools import lru_cache
 from typing import Any
 
+from harness.contract.exchange import Ending
 from harness.transport.timestamps import enable_kernel_timestamps
+from harness.transport.tls import tls_error_message
 
 Address = tuple[int, int, int, str, Any]
 """One result of getaddrinfo: family, type, protocol, canonical name, socket address."""
@@ -33,6 +37,17 @@ def prepare_socket(sock: socket.socket) -> None:
     """Set the options of a connected socket: no Nagle delay, kernel timestamps."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     enable_kernel_timestamps(sock)
+
+
+def failed_connection(problem: OSError, *, was_open: bool) -> tuple[Ending, str]:
+    """How an exchange ended whose connection failed in connecting, the TLS handshake or sending, and the detail."""
+    if isinstance(problem, ssl.SSLError):
+        return Ending.REFUSED, tls_error_message(problem)
+    ending = Ending.RESET if was_open else Ending.REFUSED
+    # The system's message: asyncio's repeats the address.
+    if problem.errno and not isinstance(problem, socket.gaierror):
+        return ending, os.strerror(problem.errno)
+    return ending, str(problem.strerror or problem)
 
 
 def has_peer(sock: socket.socket) -> bool:

@@ -7,6 +7,8 @@ import struct
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harness.formatting import counted
+
 
 class CutHow(StrEnum):
     """How the harness cuts a connection."""
@@ -33,6 +35,11 @@ class Cut:
 
     after_events: int
     how: CutHow = CutHow.FIN
+
+    def described(self, *, has_head: bool) -> str:
+        """That it was done, in a clause. has_head: whether the response head had arrived."""
+        place = f"after {counted(self.after_events, 'event')}" if has_head else "before the response head"
+        return f"the harness cut the connection ({CUT_NAMES[self.how]}) {place}"
 
 
 def close_connection(sock: socket.socket, how: CutHow) -> None:

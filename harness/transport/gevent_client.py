@@ -160,7 +160,7 @@ class GeventExchange:
         progress = self._signals.progress
         if progress is None:
             progress = self._signals.progress = gevent.event.Event()
-            self._receiver.on_events = progress.set
+            self._receiver.tell_of_events(progress.set)
         while self._receiver.events_seen < count:
             if self.finished:
                 return False

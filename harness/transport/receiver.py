@@ -6,7 +6,6 @@ on how busy this process is. The time from then until the process read is kept a
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import time
@@ -18,17 +17,17 @@ from harness.contract.decoding.response import Response
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.expectations import Budgets
 from harness.errors import LocalResourceError
-from harness.formatting import counted
 from harness.profiles.profile import Profile
 from harness.protocol.http1 import Delimiter
 from harness.protocol.request import HttpRequest
-from harness.transport.cutting import CUT_NAMES, Cut, CutHow, Pace, close_connection
+from harness.transport.connecting import failed_connection
+from harness.transport.cutting import Cut, CutHow, Pace, close_connection
 from harness.transport.deadlines import next_deadline
 from harness.transport.local_faults import local_fault
 from harness.transport.pulse import Pulse
 from harness.transport.segments import SegmentCount
 from harness.transport.timestamps import READ_BYTES, keep_kernel_timestamps_on, read_with_timestamp
-from harness.transport.tls import TlsSession, tls_error_message, tls_reason
+from harness.transport.tls import TlsSession, tls_reason
 from harness.transport.turns import next_size
 
 __all__ = ["Cut", "CutHow", "Pace", "Receiver", "close_connection"]
@@ -37,7 +36,6 @@ _NO_NOTIFY = (
     "the server closed the TLS connection without close_notify, so the end may be missing (RFC 9112, 9.8)"
 )
 _LEAST_READ_BYTES = 2048
-_NEGLIGIBLE_NS = 100_000  # a little more than timestamps are exact
 _LATE_READS = 64  # of what a busy process has not read by a deadline
 
 
@@ -49,6 +47,7 @@ class Receiver:
     client, called before the socket is closed, since its descriptor may be reused at once. lag_ns: how late the event
     loop has been so far. pulse: of the event loop.
     memory: what the responses of this process may hold. profile: what the events mean; workflow actions by default.
+    take: records a read if it is one token after which nothing is to be done (Response.take); None if nothing does.
     """
 
     __slots__ = (
@@ -68,6 +67,7 @@ class Receiver:
         "_left",
         "_on_earlier_deadline",
         "_on_end",
+        "_on_events",
         "_one_at_a_time",
         "_pulse",
         "_read_bytes",
@@ -80,12 +80,12 @@ class Receiver:
         "cut",
         "ending",
         "error",
-        "on_events",
         "request",
         "response",
         "sent_ns",
         "started_ns",
         "stop_watching",
+        "take",
     )
 
     def __init__(
@@ -113,11 +113,12 @@ class Receiver:
         self.error: Exception | None = None
         self.cut = cut
         self.response = Response(memory=memory, profile=profile)
-        self.on_events = on_events
+        self._on_events = on_events
         self.stop_watching: Callable[[], object] | None = None
+        self.take: Callable[[int, int | None, bytes], bool] | None = None
         self._lag_ns = lag_ns
         self._late_at_start_ns = lag_ns() if lag_ns is not None else 0
-        self._late_ns = 0
+        self._late_ns = self._ended_ns = 0
         self._label = label
         self.request = request
         self._budgets = budgets
@@ -129,16 +130,18 @@ class Receiver:
         self._sock: socket.socket | None = None
         self._tls: TlsSession | None = None
         self._segments: SegmentCount | None = None
-        self._left = False
-        self._last_arrival_ns = 0
-        self._last_read_ns = 0
-        self._has_end = False
+        self._last_arrival_ns = self._last_read_ns = 0
+        self._left = self._has_end = False
         self._sent_wall_ns: int | None = None
         self._ending_detail = ""
-        self._ended_ns = 0
         self._end_arrival_ns: int | None = None
         self._pulse = pulse
         self._reads = True
+
+    def tell_of_events(self, on_events: Callable[[], None]) -> None:
+        """Call `on_events` after each read that completed events, from now on."""
+        self._catch_up()
+        self._on_events, self.take = on_events, None
 
     @property
     def events_seen(self) -> int:
@@ -157,6 +160,8 @@ class Receiver:
         """
         self._sock = sock
         self._tls = tls
+        if tls is None and self.cut is None and self._on_events is None:
+            self.take = self.response.take
         self._segments = SegmentCount(sock)
         if is_new:
             self.connected_ns = time.monotonic_ns()
@@ -192,12 +197,15 @@ class Receiver:
 
     def on_read(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
         """Process what the poller has read (harness.transport.gevent_poller); errors as in `on_readable`."""
+        take = self.take
+        if take is not None and take(arrival_ns, lag_ns, data):
+            return
         if self.ending is not None:
             return
         try:
             if self._tls is not None or not data:
                 self._take(arrival_ns, lag_ns, data)
-            elif self.on_events is not None or self.cut is not None or arrival_ns < self._last_arrival_ns:
+            elif self._on_events is not None or self.cut is not None or arrival_ns < self._last_arrival_ns:
                 self._decode(arrival_ns, lag_ns, data)
             elif not self.response.take_chunk(arrival_ns, lag_ns, data):
                 self._decode(arrival_ns, lag_ns, data, may_be_token=False)
@@ -212,8 +220,7 @@ class Receiver:
         """End the exchange because reading failed."""
         if self.ending is not None:
             return
-        fault = local_fault(problem)
-        if fault is not None:
+        if (fault := local_fault(problem)) is not None:
             self.break_off(fault)
         elif self.response.complete:
             self.end(Ending.COMPLETE)
@@ -251,6 +258,7 @@ class Receiver:
         """Read once more after the end of the message: nothing may follow it."""
         if self.ending is not Ending.COMPLETE or self._sock is None:
             return
+        self._catch_up()
         with suppress(OSError):
             arrival_ns, lag_ns, data = read_with_timestamp(self._sock, READ_BYTES)
             if self._tls is not None and data:
@@ -276,7 +284,14 @@ class Receiver:
         if self.ending is None and closed:
             self._on_closed()
 
+    def _catch_up(self) -> None:
+        """Know the arrival of the newest read, which `take` may have recorded."""
+        at_ns = None if self.take is None else self.response.log.last_arrival_ns
+        if at_ns is not None and at_ns > self._last_arrival_ns:
+            self._last_arrival_ns = self._last_read_ns = at_ns
+
     def _decode(self, arrival_ns: int, lag_ns: int | None, data: bytes, *, may_be_token: bool = True) -> None:
+        self._catch_up()
         if arrival_ns < self._last_arrival_ns:  # bytes arrive in order; the clocks were read again
             lag_ns = None if lag_ns is None else max(0, lag_ns - (self._last_arrival_ns - arrival_ns))
             arrival_ns = self._last_arrival_ns
@@ -288,8 +303,8 @@ class Receiver:
             completed = response.feed_further(arrival_ns, lag_ns, data, error_ns)
         self._last_arrival_ns = self._last_read_ns = arrival_ns
         if completed:
-            if self.on_events is not None:
-                self.on_events()
+            if self._on_events is not None:
+                self._on_events()
             if not self._has_end and response.end_ns is not None:
                 self._has_end = True
                 if self._on_earlier_deadline is not None:
@@ -303,11 +318,9 @@ class Receiver:
             return 0
         seen_ns = 0 if self._pulse is None or self._left else self._pulse.earliest_ns(arrival_ns + lag_ns)
         error_ns = arrival_ns - max(self._last_read_ns, self.started_ns, seen_ns)
-        if error_ns < _NEGLIGIBLE_NS:
-            return 0
         tls, log = self._tls, self.response.log
         so_far = (len(log) + 1, log.size_bytes + size) if tls is None else (tls.reads, tls.size_bytes)
-        return error_ns if self._segments.may_be_several(*so_far) else 0
+        return self._segments.error_ns(error_ns, *so_far)
 
     def _end_if_due(self, response: Response) -> None:
         if response.malformed:
@@ -321,6 +334,7 @@ class Receiver:
             self.end(Ending.COMPLETE)
 
     def _on_closed(self) -> None:
+        self._catch_up()
         now_ns = time.monotonic_ns()
         earliest_ns = now_ns if self._pulse is None else self._pulse.earliest_ns(now_ns)
         self._end_arrival_ns = max(earliest_ns, self._last_arrival_ns)
@@ -336,13 +350,8 @@ class Receiver:
         """Cut the connection now. how: by default as the planned cut says."""
         if self.ending is None and self._sock is not None:
             how = how or (self.cut.how if self.cut is not None else CutHow.FIN)
-            place = (
-                f"after {counted(self.events_seen, 'event')}"
-                if self.response.head
-                else "before the response head"
-            )
             self.cut = Cut(self.events_seen, how)
-            self.end(Ending.CUT, f"the harness cut the connection ({CUT_NAMES[how]}) {place}")
+            self.end(Ending.CUT, self.cut.described(has_head=self.response.head is not None))
             with suppress(OSError):  # the server may have closed it first
                 close_connection(self._sock, how)
 
@@ -383,6 +392,7 @@ class Receiver:
 
     def next_deadline(self) -> tuple[int, str]:
         """The current deadline on the monotonic clock (ns), and the message if it is missed."""
+        self._catch_up()
         budgets, end_ns, has_events = self._budgets, self.response.end_ns, self.events_seen > 0
         return next_deadline(
             budgets, self.started_ns, self.sent_ns, self._last_read_ns, end_ns, has_events=has_events
@@ -394,20 +404,12 @@ class Receiver:
         A fault of this machine is kept in `error` for the client to raise.
         """
         problem.__traceback__ = None  # it would keep the stream: a frame of it refers to the problem
-        fault = local_fault(problem)
-        if fault is not None:
+        if (fault := local_fault(problem)) is not None:
             self.break_off(fault)
         elif isinstance(problem, TimeoutError):
             self.end(Ending.TIMED_OUT, self.next_deadline()[1])
-        elif isinstance(problem, ssl.SSLError):
-            self.end(Ending.REFUSED, tls_error_message(problem))
         else:
-            ending = Ending.REFUSED if self._sock is None else Ending.RESET
-            # The system's message: asyncio's repeats the address.
-            if problem.errno and not isinstance(problem, socket.gaierror):
-                self.end(ending, os.strerror(problem.errno))
-            else:
-                self.end(ending, str(problem.strerror or problem))
+            self.end(*failed_connection(problem, was_open=self._sock is not None))
 
     def break_off(self, fault: LocalResourceError) -> None:
         """End the exchange because of a fault of this machine, which the client raises."""

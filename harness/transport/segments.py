@@ -13,6 +13,7 @@ _TCP_INFO = 11
 _BYTES_RECEIVED = struct.Struct("@Q")  # tcpi_bytes_received of struct tcp_info (linux/tcp.h)
 _DATA_SEGS_IN = struct.Struct("@I")  # tcpi_data_segs_in
 _BYTES_AT, _SEGMENTS_AT = 128, 152
+_NEGLIGIBLE_NS = 100_000  # a little more than timestamps are exact
 _INFO_BYTES = _SEGMENTS_AT + _DATA_SEGS_IN.size
 
 
@@ -49,6 +50,13 @@ class SegmentCount:
             return True
         before, self._extra = self._extra, segments - reads
         return self._extra > before
+
+    def error_ns(self, most_ns: int, reads: int, size_bytes: int) -> int:
+        """By how much earlier than its timestamp a part of the newest read may have arrived, `most_ns` at most.
+
+        reads, size_bytes: of all reads so far.
+        """
+        return most_ns if most_ns >= _NEGLIGIBLE_NS and self.may_be_several(reads, size_bytes) else 0
 
     def _received(self) -> tuple[int, int] | None:
         """Segments and bytes that the connection has received; None if unknown."""

@@ -26,6 +26,10 @@ pytestmark = [pytest.mark.packaging, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 
 
+EXTENSIONS = {
+    "harness/transport/batch_reader.c": "harness/transport/_batch_reader",
+    "harness/contract/decoding/token_reader.c": "harness/contract/decoding/_token_reader",
+}
 PARTS = {
     "harness": "harness",
     **{f"harness/{name}": name for name in ("conformance", "locustfiles", "reports")},
@@ -144,26 +148,25 @@ def test_the_wheel_installs_one_name(wheel: Path) -> None:
         assert modules
 
 
-def has_extension(wheel: Path) -> bool:
+def extensions(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
-        return any(
-            name.startswith("harness/transport/_batch_reader.") and name.endswith(".so")
-            for name in archive.namelist()
-        )
+        return {name.partition(".")[0] for name in archive.namelist() if name.endswith(".so")}
 
 
 @pytest.mark.skipif(compiler() is None, reason="no C compiler")
 def test_the_wheel_has_the_extension_for_every_version_of_python(wheel: Path) -> None:
-    assert has_extension(wheel)
+    assert extensions(wheel) == set(EXTENSIONS.values())
     assert "-cp311-abi3-" in wheel.name
 
 
 def test_the_extension_works_in_every_version_whichever_compiled_it() -> None:
     """Python 3.13's headers compile formats with "#" to functions that fail in 3.11 and 3.12."""
-    source = (ROOT / "harness" / "transport" / "batch_reader.c").read_text(encoding="utf-8")
-    formats = re.findall(r'(?:Py_BuildValue|PyArg_ParseTuple)\([^"]*"([^"]*)"', source)
-    assert len(formats) > 3
-    assert [one for one in formats if "#" in one] == []
+    for file in EXTENSIONS:
+        formats = re.findall(
+            r'(?:Py_BuildValue|PyArg_ParseTuple)\([^"]*"([^"]*)"', (ROOT / file).read_text(encoding="utf-8")
+        )
+        assert len(formats) > 2
+        assert [one for one in formats if "#" in one] == []
 
 
 def test_without_a_compiler_there_is_a_wheel_without_the_extension(tmp_path: Path) -> None:
@@ -173,7 +176,7 @@ def test_without_a_compiler_there_is_a_wheel_without_the_extension(tmp_path: Pat
         shutil.copy(ROOT / name, source)
     for name in ("harness", "conformance", "locustfiles", "reports"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    assert not has_extension(built(source, tmp_path / "dist", CC=str(tmp_path / "no compiler")))
+    assert not extensions(built(source, tmp_path / "dist", CC=str(tmp_path / "no compiler")))
 
 
 CHECK = """

@@ -13,11 +13,13 @@ from harness.contract.rules.terminal import closes
 from harness.transport.pulse import Pulse
 from harness.transport.receiver import Cut, CutHow, Receiver, close_connection
 from harness.transport.turns import next_size
+from tests.contract.decoding.token_readers import TOKEN_READERS, token_reader_in_use
 from tests.contract.exchanges import LAST_CHUNK, POST, STREAM, chunk, done, head, token
 from tests.transport.servers import connected, cut_detail
 
 BUDGETS = Budgets(first_event_s=3.0, terminal_close_s=2.0, heartbeat_s=5.0, run_s=60.0)
 HEAD = head(200, {**STREAM, "Transfer-Encoding": "chunked"})
+S = 1_000_000_000
 
 
 def drain(receiver: Receiver, *, until: int | None = None) -> None:
@@ -71,9 +73,40 @@ def test_arrivals_never_fall() -> None:
     assert list(receiver.response.summary.token_arrivals_ns) == [100_000, 100_000, 100_000, 130_000]
 
 
-# Deadlines, on a fake clock
+@pytest.mark.parametrize("reader", TOKEN_READERS)
+def test_what_the_reader_of_tokens_took_is_known(reader: str) -> None:
+    with token_reader_in_use(reader), connected() as (ours, _):
+        receiver = new_receiver()
+        receiver.connected(ours, None)
+        receiver.sent(0)
+        for at_ns, data in ((10, HEAD), (20, chunk(token(0))), (30, chunk(token(1))), (40, chunk(token(2)))):
+            receiver.on_read(at_ns * S, 5, data)
+        assert receiver.events_seen == 3
+        assert receiver.next_deadline()[0] == 40 * S + int(BUDGETS.silence_s * 1e9)
+        receiver.on_read(39 * S, 5 * S, chunk(token(3)))  # the clocks were read again
+        seen: list[int] = []
+        receiver.tell_of_events(lambda: seen.append(receiver.events_seen))
+        receiver.on_read(41 * S, None, chunk(token(4)))
+        assert seen == [5]
+        receiver.on_read(42 * S, 5, chunk(done(5)) + LAST_CHUNK)
+        reads = [(read.arrival_ns // S, read.lag_ns) for read in receiver.response.log]
+        assert reads == [(10, 5), (20, 5), (30, 5), (40, 5), (40, 4 * S), (41, None), (42, 5)]
+        assert (receiver.ending, seen, receiver.events_seen) == (Ending.COMPLETE, [5, 6], 6)
+        assert receiver.exchange().is_regular
+        receiver.on_read(43 * S, 5, chunk(token(6)))
+        assert len(receiver.response.log) == len(reads)
 
-S = 1_000_000_000
+
+def test_nothing_is_taken_where_something_is_to_be_done_after_an_event() -> None:
+    with connected() as (ours, _):
+        receiver = new_receiver(cut=Cut(2))
+        receiver.connected(ours, None)
+        for at_ns, data in enumerate((HEAD, chunk(token(0)), chunk(token(1)), chunk(token(2)))):
+            receiver.on_read(at_ns, None, data)
+        assert (receiver.ending, receiver.events_seen) == (Ending.CUT, 2)
+
+
+# Deadlines, on a fake clock
 
 
 @pytest.fixture

@@ -19,8 +19,16 @@ from harness.contract.decoding.frame_template import (
     learn_template,
     strict_object,
 )
-from harness.contract.decoding.line_checks import count_tokens, ids_increase, stream_id_in
+from harness.contract.decoding.line_checks import (
+    check_line_ends,
+    check_lines,
+    count_tokens,
+    ids_increase,
+    stream_id_in,
+    without_comments,
+)
 from harness.contract.decoding.read_log import ReadLog, body_of
+from harness.contract.decoding.token_layout import IDS_BELOW, NO_READER, TokenReader
 from harness.profiles.run_event import RunEvent
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES, parse_run_event
@@ -30,21 +38,26 @@ from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
 from harness.protocol.sse import DEFAULT_EVENT_NAME
 
 _FEW = 16  # events: one by one takes less time than all at once
+_CHUNK_END = b"\n\n\r\n"  # of a chunk that ends with a frame
+_LEAST_BYTES = 1024  # of a read, for the reader to go on after a chunk that it left
+_MOST_TURNS = 8
 _MAX_PENDING_BYTES = 65536  # copied at each read
 #: The usual terminal event. Strict JSON without duplicate keys, and of the documented form, so it need not be parsed.
 _PLAIN_DONE = re.compile(rb'\{"type": ?"done", ?"runId": ?"([ !#-\[\]-~]{,200}+)"\}')
 
 
 class FastDecoder:
-    """A Decoder for one regular stream. tokens: with content, so far. pending: bytes of an incomplete frame."""
+    """A Decoder for one regular stream. pending: bytes of an incomplete frame. reader: takes tokens where it can."""
 
     __slots__ = (
+        "_events",
         "_http",
         "_last_id",
         "_match_chunk",
         "_newline",
+        "_reader",
         "_template",
-        "events",
+        "_tokens",
         "extra_lines",
         "first_event_ns",
         "first_id",
@@ -52,7 +65,6 @@ class FastDecoder:
         "pending",
         "terminal",
         "terminal_ns",
-        "tokens",
     )
 
     malformed: str | None = (
@@ -64,10 +76,11 @@ class FastDecoder:
     reasoning_tokens: int | None = None
     first_signs_ns: Mapping[str, int] = MappingProxyType({})
 
-    def __init__(self) -> None:
-        self.events = 0
+    def __init__(self, reader: TokenReader = NO_READER) -> None:
+        self._reader = reader
+        self._events = 0  # without those that the reader took
+        self._tokens = 0
         self.extra_lines = 0
-        self.tokens = 0
         self.terminal: RunEvent | None = None
         self.first_id: StreamId | None = None
         self.head_ns: int | None = None
@@ -100,6 +113,16 @@ class FastDecoder:
     def surplus(self) -> bool:
         """Whether bytes follow the end of the message."""
         return self._http.surplus
+
+    @property
+    def events(self) -> int:
+        """The number of events so far."""
+        return self._events + self._reader.events
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens with content so far."""
+        return self._tokens + self._reader.tokens
 
     @property
     def is_regular(self) -> bool:
@@ -150,15 +173,54 @@ class FastDecoder:
         if int(size, 16) != len(data) - len(size) - 4 or own_id <= self._last_id:
             return None
         self._last_id = own_id
-        self.events += 1
+        self._events += 1
         if content:
-            self.tokens += 1
+            self._tokens += 1
             return 1
         return 0
 
     def feed(self, arrival_ns: int, data: bytes) -> int:
         """Decode one read; returns the number of tokens with content. Raises FastPathError."""
-        http, events, tokens = self._http, self.events, self.tokens
+        reader = self._reader
+        if reader is NO_READER:
+            tokens = self._tokens
+            self._feed(arrival_ns, data)
+            return self._tokens - tokens
+        tokens = self.tokens
+        start, end = reader.count(data, 0), len(data)
+        for _ in range(_MOST_TURNS):
+            if end - start < _LEAST_BYTES:
+                break
+            chunk_end = data.find(_CHUNK_END, start) + len(_CHUNK_END)
+            if chunk_end < len(_CHUNK_END):
+                break
+            self._feed_between(arrival_ns, data[start:chunk_end])
+            start = reader.count(data, chunk_end)
+        if start < end:
+            self._feed_between(arrival_ns, data[start:])
+        return self.tokens - tokens
+
+    def _feed_between(self, arrival_ns: int, data: bytes) -> None:
+        """Decode what the reader left, and tell the reader what may follow."""
+        reader = self._reader
+        if reader.armed:
+            self._take_over(reader.last)
+            reader.disarm()
+        self._feed(arrival_ns, data)
+        if self._match_chunk is not None:
+            self._arm(reader)
+
+    def _take_over(self, last: tuple[int, int]) -> None:
+        """Go on after the reader, from the id of its last event."""
+        self._last_id = last
+
+    def _arm(self, reader: TokenReader) -> None:
+        template, last = self._template, self._last_id
+        if template is not None and max(last) < IDS_BELOW:
+            reader.arm(template.layout, *last)
+
+    def _feed(self, arrival_ns: int, data: bytes) -> None:
+        http, events = self._http, self._events
         try:
             body = http.feed(data)
         except HttpSyntaxError:
@@ -173,12 +235,11 @@ class FastDecoder:
                 raise FastPathError("the body has a coding")
         between_chunks = not self.pending and _ends_chunk(body, data) and http.is_chunked
         self._match_chunk = self._next_chunk() if between_chunks else None
-        if self.events != events:
+        if self._events != events:
             if self.first_event_ns is None:
                 self.first_event_ns = arrival_ns
             if self.terminal_ns is None and self.terminal is not None:
                 self.terminal_ns = arrival_ns
-        return self.tokens - tokens
 
     def _next_chunk(self) -> Callable[[bytes], re.Match[bytes] | None] | None:
         """What matches a chunk with one plain token, if one may follow."""
@@ -191,6 +252,7 @@ class FastDecoder:
     def close(self) -> None:
         """No more reads follow."""
         self._http.close()
+        self._reader.close()
 
     def identities(self, log: ReadLog) -> tuple[EventIdentity, ...]:
         """The identity of each event."""
@@ -200,7 +262,7 @@ class FastDecoder:
         body = body_of(log)
         frames = body[: body.rfind(2 * template.newline)]
         if frames.startswith(b":") or template.newline + b":" in frames:
-            frames = _without_comments(frames, template.newline)
+            frames = without_comments(frames, template.newline)
         lines = frames.decode("utf-8").split(template.newline.decode())
         id_starts, data_starts = (
             len(template.prefixes[template.id_at]),
@@ -238,7 +300,7 @@ class FastDecoder:
         if taken == whole:
             return
         frames = body[taken:end]
-        self._check_lines(frames, newline)
+        check_lines(frames, newline)
         self._take(frames, newline)
 
     def _line_end(self, body: bytes) -> bytes:
@@ -250,20 +312,15 @@ class FastDecoder:
             self._newline = newline
         return newline
 
-    def _check_lines(self, frames: bytes, newline: bytes) -> None:
-        self._check_line_ends(frames, newline)
-        if not frames.isascii():
-            self._check_utf8(frames)
-
     def _take_match(self, match: re.Match[bytes]) -> int | None:
         ms, seq, content = match.group("ms", "seq", "content")
         own_id = (int(ms), int(seq))
         if own_id <= self._last_id:
             return None
         self._last_id = own_id
-        self.events += 1
+        self._events += 1
         if content:
-            self.tokens += 1
+            self._tokens += 1
             return 1
         return 0
 
@@ -272,23 +329,8 @@ class FastDecoder:
             raise FastPathError("an event is too long")
         # A line end of a different kind could end a frame too, which would wait here unnoticed, and a lone CR ends
         # a line at once. The full decoder handles both.
-        self._check_line_ends(rest, newline)
+        check_line_ends(rest, newline)
         self.pending = rest
-
-    @staticmethod
-    def _check_line_ends(text: bytes, newline: bytes) -> None:
-        if newline == b"\n":
-            if b"\r" in text:
-                raise FastPathError("a CR in a stream with LF line ends")
-        elif not text.count(b"\r") == text.count(b"\n") == text.count(newline):
-            raise FastPathError("mixed line ends")
-
-    @staticmethod
-    def _check_utf8(frames: bytes) -> None:
-        try:
-            frames.decode("utf-8")
-        except UnicodeDecodeError:
-            raise FastPathError("not UTF-8") from None
 
     def _take_plain(self, body: bytes) -> int:
         """Count the frames with plain tokens at the start of `body`; returns their length in bytes."""
@@ -301,15 +343,15 @@ class FastDecoder:
             block = body[:taken]
             ids = block.split(template.newline)[template.id_at : -1 : template.lines]
             self._take_ids(ids, template.prefixes[template.id_at], formed=True)
-            self.events += len(ids)
-            self.tokens += len(ids) - block.count(template.empty)
+            self._events += len(ids)
+            self._tokens += len(ids) - block.count(template.empty)
         return taken
 
     def _take(self, frames: bytes, newline: bytes) -> None:
         """Count whole frames, separated by blank lines."""
         if frames.startswith(b":") or newline + b":" in frames:
             line_count = frames.count(newline) + 2  # with the blank ones at the end
-            frames = _without_comments(frames, newline)
+            frames = without_comments(frames, newline)
             if not frames:
                 self.extra_lines += line_count
                 return
@@ -329,7 +371,7 @@ class FastDecoder:
         names = None if template.event_at is None else lines[template.event_at :: template.lines]
         last_id = ids[-1][len(template.prefixes[template.id_at]) :].decode("ascii")
         self._take_data(lines[template.data_at :: template.lines], names, template, last_id)
-        self.events += len(ids)
+        self._events += len(ids)
 
     def _take_ids(self, ids: list[bytes], prefix: bytes, *, formed: bool = False) -> None:
         """Check that ids strictly increase as pairs of numbers. formed: they are known to be pairs of numbers."""
@@ -367,7 +409,7 @@ class FastDecoder:
             prefix = template.prefixes[template.event_at or 0]
             if set(names) != {prefix + (template.event_name or b"")}:
                 raise FastPathError("different event names")
-        self.tokens += tokens
+        self._tokens += tokens
 
     def _take_terminal(
         self, line: bytes, name: bytes | None, template: FrameTemplate, events_before: int, own_id: str
@@ -402,15 +444,3 @@ def _ends_chunk(body: bytes, data: bytes) -> bool:
     If the body ends with a blank line of LF alone and the data has CRLF behind it, the CRLF is the chunk's.
     """
     return body.endswith(b"\n\n") and data.endswith(b"\n\n\r\n")
-
-
-def _without_comments(frames: bytes, newline: bytes) -> bytes:
-    """The frames without those that are only comments."""
-    blank = newline + newline
-    kept = []
-    for frame in frames.split(blank):
-        if not frame.startswith(b":"):
-            kept.append(frame)
-        elif not all(line.startswith(b":") for line in frame.split(newline)):
-            raise FastPathError("a comment inside a frame")
-    return blank.join(kept)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from harness.contract.decoding.token_layout import CONTENT, INTEGER, STREAM_ID, STRING, bytes_of
 from harness.protocol.strict_json import loads_strict
 
 _LINE = re.compile(rb"(id|data|event)(: ?)([^\r\n]*)")
@@ -34,7 +35,8 @@ class FrameTemplate:
     frame. lines: per frame, with the blank one. decode, decode_lines: decode one token, and one token per line.
     match_token, match_chunk: match one whole frame with a plain token, and one HTTP chunk with such a frame (see
     _patterns); ms, seq and content are groups of the match. match_tokens: matches any number of such frames, perhaps
-    none. empty: how a plain token without content is written. key_count: of the keys of a token.
+    none. empty: how a plain token without content is written. layout: of the same frames, for the native reader of
+    tokens. key_count: of the keys of a token.
     """
 
     newline: bytes
@@ -50,6 +52,7 @@ class FrameTemplate:
     match_chunk: _Match
     match_tokens: _Match
     empty: bytes
+    layout: bytes
     key_count: int
 
 
@@ -128,46 +131,58 @@ def _token_decoder(keys: frozenset[str]) -> msgspec.json.Decoder[Any]:
 
 def _patterns(
     lines: list[bytes], prefixes: tuple[bytes, ...], newline: bytes
-) -> tuple[_Match, _Match, _Match, bytes]:
+) -> tuple[_Match, _Match, _Match, bytes, bytes]:
     """Patterns for one frame with a plain token like the one in `lines`, for one HTTP chunk with it, and for any
-    number of such frames; and how a plain token without content is written.
+    number of such frames; how a plain token without content is written; and the layout of such a frame.
 
     A plain token is written like the one in `lines` except for its strings and integers; the strings are ASCII without
     escapes. What the patterns match is strict JSON without duplicate keys, so it need not be parsed. What may vary is
     possessive, which takes half the time: no other part begins with one of its characters.
     """
-    frame = newline.join([*(_line_pattern(*pair) for pair in zip(lines, prefixes, strict=True)), b"", b""])
+    parts = [_line_pattern(*pair) for pair in zip(lines, prefixes, strict=True)]
+    frame = newline.join([*(pattern for pattern, _ in parts), b"", b""])
+    layout = bytes_of(newline).join([*(layout for _, layout in parts), b"", b""])
     chunk = rb"([0-9A-Fa-f]{1,8}+)\r\n" + frame + rb"\r\n"
     frames = b"(?:" + _GROUP_NAME.sub(b"(?:", frame) + b")*+"
     data = next(line for line, prefix in zip(lines, prefixes, strict=True) if prefix.startswith(b"data"))
     content = next(member for member in _MEMBER.finditer(data) if member["key"] == b'"content"')
     empty = data[content.start("key") : content.start("value")] + b'""'
-    return re.compile(frame).fullmatch, re.compile(chunk).fullmatch, re.compile(frames).match, empty
+    return re.compile(frame).fullmatch, re.compile(chunk).fullmatch, re.compile(frames).match, empty, layout
 
 
-def _line_pattern(line: bytes, prefix: bytes) -> bytes:
+def _line_pattern(line: bytes, prefix: bytes) -> tuple[bytes, bytes]:
+    """The pattern of a line, and its layout."""
     value = line[len(prefix) :]
     if prefix.startswith(b"id"):
-        return re.escape(prefix) + rb"(?P<ms>[0-9]{1,20}+)-(?P<seq>[0-9]{1,20}+)"
-    return re.escape(prefix) + (_data_pattern(value) if prefix.startswith(b"data") else re.escape(value))
+        pattern = re.escape(prefix) + rb"(?P<ms>[0-9]{1,20}+)-(?P<seq>[0-9]{1,20}+)"
+        return pattern, bytes_of(prefix) + STREAM_ID
+    if not prefix.startswith(b"data"):
+        return re.escape(line), bytes_of(line)
+    pattern, layout = _data_pattern(value)
+    return re.escape(prefix) + pattern, bytes_of(prefix) + layout
 
 
-def _data_pattern(data: bytes) -> bytes:
+def _data_pattern(data: bytes) -> tuple[bytes, bytes]:
     """For a JSON object of scalars with the same layout and the same "type"."""
-    pattern, done = b"", 0
+    pattern, layout, done = b"", b"", 0
     members = list(_MEMBER.finditer(data))
     if [member["key"] for member in members].count(b'"content"') != 1:
         raise FastPathError("a key is written with escapes")
     for member in members:
         key, value = member.group("key", "value")
         pattern += re.escape(data[done : member.start("value")])
+        layout += bytes_of(data[done : member.start("value")])
         if key == b'"content"':
             pattern += rb'"(?P<content>[ !#-\[\]-~]{,4000}+)"'
+            layout += bytes_of(b'"') + CONTENT + bytes_of(b'"')
         elif key != b'"type"' and value[:1] == b'"':
             pattern += rb'"[ !#-\[\]-~]{,4000}+"'
+            layout += bytes_of(b'"') + STRING + bytes_of(b'"')
         elif key != b'"type"' and value.lstrip(b"-").isdigit():
             pattern += rb"-?(?:0|[1-9][0-9]{,17}+)"
+            layout += INTEGER
         else:
             pattern += re.escape(value)
+            layout += bytes_of(value)
         done = member.end("value")
-    return pattern + re.escape(data[done:])
+    return pattern + re.escape(data[done:]), layout + bytes_of(data[done:])

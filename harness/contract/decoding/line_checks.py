@@ -1,4 +1,4 @@
-"""Checks of many lines of a regular stream at once: that ids strictly increase, and that data lines are tokens."""
+"""Checks of many lines of a regular stream at once: their ends, that ids strictly increase, that data are tokens."""
 
 from __future__ import annotations
 
@@ -18,6 +18,42 @@ _SPACED_COLON = re.compile(rb'"[ \t]+:')
 _DIGITS = b"0123456789"
 #: Limit for a data line with undocumented keys: a number in it may have more digits than strict JSON allows.
 _MAX_EXTRA_BYTES = PORTABLE_DIGITS
+
+
+def check_line_ends(text: bytes, newline: bytes) -> None:
+    """Raises FastPathError if a line of `text` ends in another way than with `newline`."""
+    if newline == b"\n":
+        if b"\r" in text:
+            raise FastPathError("a CR in a stream with LF line ends")
+    elif not text.count(b"\r") == text.count(b"\n") == text.count(newline):
+        raise FastPathError("mixed line ends")
+
+
+def check_utf8(frames: bytes) -> None:
+    """Raises FastPathError if these bytes are not UTF-8."""
+    try:
+        frames.decode("utf-8")
+    except UnicodeDecodeError:
+        raise FastPathError("not UTF-8") from None
+
+
+def check_lines(frames: bytes, newline: bytes) -> None:
+    """Raises FastPathError if these frames have other line ends, or are not UTF-8."""
+    check_line_ends(frames, newline)
+    if not frames.isascii():
+        check_utf8(frames)
+
+
+def without_comments(frames: bytes, newline: bytes) -> bytes:
+    """The frames without those that are only comments. Raises FastPathError if a comment is inside another one."""
+    blank = newline + newline
+    kept = []
+    for frame in frames.split(blank):
+        if not frame.startswith(b":"):
+            kept.append(frame)
+        elif not all(line.startswith(b":") for line in frame.split(newline)):
+            raise FastPathError("a comment inside a frame")
+    return blank.join(kept)
 
 
 def stream_id_in(line: bytes, prefix: bytes) -> StreamId:

@@ -15,8 +15,10 @@ from harness.contract.decoding.fast_decoder import FastDecoder
 from harness.contract.decoding.frame_template import FastPathError
 from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.limits import LINES_OF_EVENT
+from harness.contract.decoding.line_checks import check_lines, check_utf8
 from harness.contract.decoding.profile_template import EqualFrames, ProfileTemplate, learn_profile_template
 from harness.contract.decoding.read_log import ReadLog
+from harness.contract.decoding.token_layout import IDS_BELOW, NO_READER, TokenReader
 from harness.profiles.capability import Capability
 from harness.profiles.event_position import position_of
 from harness.profiles.event_rules import SIGNS
@@ -61,8 +63,8 @@ class ProfileDecoder(FastDecoder):
         "reasoning_tokens",
     )
 
-    def __init__(self, profile: Profile) -> None:
-        super().__init__()
+    def __init__(self, profile: Profile, reader: TokenReader = NO_READER) -> None:
+        super().__init__(reader)
         self._profile = profile
         self._promised = profile.capabilities
         self._order = "opaque" if profile.ids is None else profile.ids.order
@@ -85,14 +87,14 @@ class ProfileDecoder(FastDecoder):
     @property
     def is_regular(self) -> bool:
         """Whether the profile knows an event, no event is incomplete, and a run that is done left nothing open."""
-        if not self._run_events or self.pending:
+        if not self.run_events or self.pending:
             return False
         return self.terminal is None or self.terminal.outcome != "done" or not self._pairs.left_open
 
     @property
     def run_events(self) -> int:
         """The events that the profile knows."""
-        return self._run_events
+        return self._run_events + self._reader.events
 
     @property
     def ends(self) -> int:
@@ -128,9 +130,9 @@ class ProfileDecoder(FastDecoder):
             return None
         if template.ids is not None and not self._take_position(match["id"]):
             return None
-        self.events += 1
+        self._events += 1
         self._run_events += 1
-        self.tokens += 1
+        self._tokens += 1
         return 1
 
     def _next_chunk(self) -> Callable[[bytes], re.Match[bytes] | None] | None:
@@ -138,9 +140,20 @@ class ProfileDecoder(FastDecoder):
             return None
         return self._tokens_template.match_chunk
 
-    def feed(self, arrival_ns: int, data: bytes) -> int:
-        """Decode one read; returns the number of tokens with content. Raises FastPathError."""
-        tokens = super().feed(arrival_ns, data)
+    def _take_over(self, last: tuple[int, int]) -> None:
+        if self._last:
+            self._last = StreamId(*last) if len(self._last) > 1 else last[:1]
+
+    def _arm(self, reader: TokenReader) -> None:
+        template, last = self._tokens_template, self._last
+        if template is None or (template.ids is not None and len(last) != template.id_numbers):
+            return
+        ms, seq = (*last, 0, 0)[:2]
+        if max(ms, seq) < IDS_BELOW:
+            reader.arm(template.layout_of(self._run), ms, seq)
+
+    def _feed(self, arrival_ns: int, data: bytes) -> None:
+        super()._feed(arrival_ns, data)
         if self._ends and self._will_end_ns is None:
             self._will_end_ns = arrival_ns
         if len(self._signs) != len(self.first_signs_ns):
@@ -148,7 +161,6 @@ class ProfileDecoder(FastDecoder):
                 self.first_signs_ns.setdefault(sign, arrival_ns)
         if self.first_id is not None and self._with_id_ns is None:
             self._with_id_ns = arrival_ns
-        return tokens
 
     def identities(self, log: ReadLog) -> tuple[EventIdentity, ...]:
         """The identity of each event, from the full decoder."""
@@ -203,10 +215,10 @@ class ProfileDecoder(FastDecoder):
     def _count(self, texts: bytes, count: int) -> None:
         """Count tokens. Raises FastPathError if the bytes of their texts are not UTF-8."""
         if not texts.isascii():
-            self._check_utf8(texts)
-        self.events += count
+            check_utf8(texts)
+        self._events += count
         self._run_events += count
-        self.tokens += count
+        self._tokens += count
 
     def _take_ids_of(self, ids: list[bytes], count: int) -> bool:
         return len(ids) == count and all(map(self._take_position, ids))
@@ -223,7 +235,7 @@ class ProfileDecoder(FastDecoder):
 
     def _take_frame(self, raw: bytes, newline: bytes) -> None:
         """Read one frame in full. Raises FastPathError unless it is allowed at this place."""
-        self._check_lines(raw, newline)
+        check_lines(raw, newline)
         lines = raw.count(newline) + 2  # with the blank one
         frame = _frame_of(raw, newline)
         if frame is None:
@@ -282,9 +294,9 @@ class ProfileDecoder(FastDecoder):
             raise FastPathError("a custom event name")
 
     def _count_event(self, event: RunEvent) -> None:
-        self.events += 1
+        self._events += 1
         self._run_events += event.is_known and not event.is_literal
-        self.tokens += event.is_token
+        self._tokens += event.is_token
         if event.outcome is not None:
             self.terminal = event
         self._ends += event.is_end

@@ -14,6 +14,16 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 
 from harness.contract.decoding.frame_template import FastPathError
+from harness.contract.decoding.token_layout import (
+    COUNTER,
+    JSON_COUNTER,
+    LINE,
+    NUMBER,
+    STREAM_ID,
+    STRING,
+    TEXT,
+    bytes_of,
+)
 from harness.profiles.event_rules import Events
 from harness.profiles.profile import Profile
 from harness.profiles.run_event import RunEvent
@@ -50,7 +60,9 @@ class ProfileTemplate:
 
     match: a frame with a token, and any number of further ones, from a place in a body; its groups ``run`` and ``id``
     are those of the first. match_chunk: an HTTP chunk with one such frame; group 1 is its size. ids: finds all ids of a
-    match. blank: two line ends, with which a frame ends. lines: of a frame, with the blank one.
+    match. blank: two line ends, with which a frame ends. lines: of a frame, with the blank one. layout: of such a
+    frame, for the native reader of tokens, in two parts if the run's id is between them. id_numbers: of
+    which an id consists there; 0 if there is none.
     """
 
     match: _MatchAt
@@ -59,6 +71,12 @@ class ProfileTemplate:
     has_run: bool
     blank: bytes
     lines: int
+    layout: tuple[bytes, ...]
+    id_numbers: int
+
+    def layout_of(self, run: bytes) -> bytes:
+        """The layout for a stream of this run."""
+        return bytes_of(run).join(self.layout)
 
     def count(self, block: bytes) -> int:
         """The number of frames of a match; to count single bytes takes less time than to count blank lines."""
@@ -136,37 +154,65 @@ def _learn(profile: Profile, frame: Frame, event: RunEvent, newline: bytes) -> P
         reading = _Reading.of(profile.events, at)
     except ValueError as problem:
         raise FastPathError(f"an expression of the profile: {problem}") from None
-    counts_line = profile.ids is not None and profile.ids.at.text == "id"
-    pattern = b""
-    repeated = b""
-    has_run = has_id = False
-    for part in parts:
-        assert part is not None
-        start = re.escape(part[1] + part[2])
-        if part[1] == b"id":
-            first = b"(?P<id>" + _ID + b")" if counts_line else rb"[ -~]{,200}"
-            has_id = has_id or counts_line
-            pattern += start + first + newline
-            repeated += start + (_ID if counts_line else first) + newline
-        elif part[1] == b"event":
-            pattern += re.escape(part[0]) + newline
-            repeated += re.escape(part[0]) + newline
-        else:
-            data = _DataPattern(profile, frame, event, reading, part[3])
-            pattern += start + data.first + newline
-            repeated += start + data.repeated + newline
-            has_run, has_id = data.has_run, has_id or data.has_id
-    if profile.ids is not None and not has_id:
+    frame_pattern = _FramePattern(profile, [part for part in parts if part], newline)
+    frame_pattern.add_lines(frame, event, reading)
+    if profile.ids is not None and not frame_pattern.has_id:
         raise FastPathError("a token has no id")
-    one, more = pattern + newline, repeated + newline
+    one, more = frame_pattern.first + newline, frame_pattern.repeated + newline
     return ProfileTemplate(
         re.compile(one + b"(?:" + more + b")*+").match,
         re.compile(rb"([0-9A-Fa-f]{1,8})\r\n" + one + rb"\r\n").fullmatch,
-        re.compile(_ids_only(one)).findall if has_id else None,
-        has_run,
+        re.compile(_ids_only(one)).findall if frame_pattern.has_id else None,
+        frame_pattern.has_run,
         newline * 2,
         len(lines) + 1,
+        tuple(frame_pattern.layout),
+        frame_pattern.id_numbers,
     )
+
+
+class _FramePattern:
+    """The pattern of a token's lines. first: with groups. repeated: refers to the first one's run. layout: see
+    ProfileTemplate.
+    """
+
+    def __init__(self, profile: Profile, parts: list[re.Match[bytes]], newline: bytes) -> None:
+        self._profile, self._parts, self._newline = profile, parts, newline
+        self.first = self.repeated = b""
+        self.layout = [b""]
+        self.has_run = self.has_id = False
+        self.id_numbers = 0
+
+    def add_lines(self, frame: Frame, event: RunEvent, reading: _Reading) -> None:
+        """Add every line of the token. Raises FastPathError if one of them cannot be part of a pattern."""
+        for part in self._parts:
+            start = part[1] + part[2]
+            if part[1] == b"id":
+                self._add_id(start)
+            elif part[1] == b"event":
+                self._add(re.escape(part[0]), re.escape(part[0]), bytes_of(part[0]))
+            else:
+                data = _DataPattern(self._profile, frame, event, reading, part[3])
+                self._add(re.escape(start) + data.first, re.escape(start) + data.repeated, bytes_of(start))
+                self.layout[-1:] = [self.layout[-1] + data.layout[0], *data.layout[1:]]
+                self.has_run, self.has_id = data.has_run, self.has_id or data.has_id
+                self.id_numbers = self.id_numbers or int(data.has_id)
+            self._add(self._newline, self._newline, bytes_of(self._newline))
+        self.layout[-1] += bytes_of(self._newline)
+
+    def _add(self, first: bytes, repeated: bytes, step: bytes) -> None:
+        self.first += first
+        self.repeated += repeated
+        self.layout[-1] += step
+
+    def _add_id(self, start: bytes) -> None:
+        ids, begins = self._profile.ids, re.escape(start)
+        if ids is None or ids.at.text != "id":
+            self._add(begins + rb"[ -~]{,200}", begins + rb"[ -~]{,200}", bytes_of(start) + LINE)
+            return
+        self.has_id, self.id_numbers = True, 2 if ids.order == "ms-seq" else 1
+        step = STREAM_ID if self.id_numbers > 1 else COUNTER
+        self._add(begins + b"(?P<id>" + _ID + b")", begins + _ID, bytes_of(start) + step)
 
 
 def _ids_only(pattern: bytes) -> bytes:
@@ -213,39 +259,51 @@ class EqualFrames:
 
 
 class _DataPattern:
-    """The pattern of a token's data. first: with groups. repeated: refers to the first one's run."""
+    """The pattern of a token's data. first: with groups. repeated: refers to the first one's run. layout: see
+    ProfileTemplate.
+    """
 
     def __init__(
         self, profile: Profile, frame: Frame, event: RunEvent, reading: _Reading, data: bytes
     ) -> None:
         self._profile, self._frame, self._event, self._data = profile, frame, event, data
         self.first = self.repeated = b""
+        self.layout = [b""]
         self.has_run = self.has_id = has_text = False
         done = 0
         for leaf in _leaves(data):
+            start, is_run = done, False
             between = re.escape(data[done : leaf.start])
             done = leaf.end
             path = frozenset(leaf.path)
             first = repeated = re.escape(leaf.raw)
+            step = bytes_of(leaf.raw)
             if not path & reading.names:
                 if leaf.is_text or (leaf.is_number and b"e" not in leaf.raw.lower()):
                     first = repeated = _FREE_TEXT if leaf.is_text else _NUMBER
+                    step = _quoted(STRING) if leaf.is_text else NUMBER
             elif path & reading.compared:
                 pass
             elif leaf.is_text and leaf.value == event.text and self._is(leaf, "text"):
-                has_text, first, repeated = True, _TEXT_GROUP, _TEXT
+                has_text, first, repeated, step = True, _TEXT_GROUP, _TEXT, _quoted(TEXT)
             elif (
                 leaf.is_text and leaf.value == event.run_id and not self.has_run and self._is(leaf, "run_id")
             ):
-                self.has_run = True
+                self.has_run = is_run = True
+                step = bytes_of(b'"')
                 first, repeated = b'"(?P<run>[ !#-\\[\\]-~]{1,600})"', b'"(?P=run)"'
             elif leaf.is_number and leaf.value == event.id and not self.has_id and self._is(leaf, "id"):
                 self.has_id = True
                 first, repeated = b"(?P<id>0|[1-9][0-9]{,17})", b"(?:0|[1-9][0-9]{,17})"
+                step = JSON_COUNTER
             self.first += between + first
             self.repeated += between + repeated
+            self.layout[-1] += bytes_of(data[start : leaf.start]) + step
+            if is_run:
+                self.layout.append(bytes_of(b'"'))
         rest = re.escape(data[done:])
         self.first, self.repeated = self.first + rest, self.repeated + rest
+        self.layout[-1] += bytes_of(data[done:])
         if not has_text:
             raise FastPathError("the text of a token is not one string of it")
 
@@ -261,6 +319,10 @@ class _DataPattern:
             "id": replace(self._event, id=value),
         }[field]
         return self._profile.reader.read(probe) == expected
+
+
+def _quoted(step: bytes) -> bytes:
+    return bytes_of(b'"') + step + bytes_of(b'"')
 
 
 def _leaves(data: bytes) -> Iterator[_Leaf]:

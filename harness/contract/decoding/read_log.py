@@ -15,6 +15,7 @@ _NO_LAG = -1
 _RECORD = struct.Struct("=qqII").pack  # arrival, lag, size, tokens
 _RECORD_BYTES = 24
 _LAG, _LAG_AT = struct.Struct("=q"), 8
+_ARRIVAL = struct.Struct("=q")
 _READ_BYTES = 40  # of memory for the numbers of one read, with room to grow
 _COMPRESSED_FROM_BYTES = 16_384
 
@@ -72,6 +73,17 @@ class ReadLog(Sequence[Read]):
         self._data += data
         self._numbers += _RECORD(arrival_ns, _NO_LAG if lag_ns is None else lag_ns, len(data), tokens)
         return len(self._data)
+
+    @property
+    def buffers(self) -> tuple[bytearray, bytearray]:
+        """The bytes of all reads, and a record of each, for the native reader of tokens, which adds to them."""
+        return self._data, self._numbers
+
+    @property
+    def last_arrival_ns(self) -> int | None:
+        """Arrival of the newest read; None if there is none."""
+        numbers = self._numbers
+        return _ARRIVAL.unpack_from(numbers, len(numbers) - _RECORD_BYTES)[0] if numbers else None
 
     @property
     def size_bytes(self) -> int:

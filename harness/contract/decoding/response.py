@@ -25,6 +25,7 @@ from harness.contract.decoding.limits import (
 from harness.contract.decoding.memory import DEFAULT_BUDGET, MemoryBudget, MemoryShare
 from harness.contract.decoding.profile_decoder import ProfileDecoder, has_fast_path
 from harness.contract.decoding.read_log import Read, ReadLog
+from harness.contract.decoding.token_layout import NO_READER, token_reader
 from harness.profiles.library import default_profile
 from harness.profiles.profile import WORKFLOW_ACTIONS, Profile
 from harness.profiles.run_event import RunEvent
@@ -66,13 +67,15 @@ class Response:
     head_ns, end_ns: arrival of the head and of the event that ends the stream. profile: what its events mean;
     workflow actions by default. malformed: why nothing more can be
     decoded. limit: which limit of the harness was reached, so that it reads no more. over: whether either is set, or
-    the message is complete. memory: what it shares with the other responses of this process.
+    the message is complete. memory: what it shares with the other responses of this process. take: records and decodes
+    a read if the native reader of tokens can (TokenReader.take); all others belong to `feed`.
     """
 
     __slots__ = (
         "_connection_ended",
         "_decoder",
         "_max_bytes",
+        "_reader",
         "_share",
         "_surplus",
         "end_ns",
@@ -82,6 +85,7 @@ class Response:
         "malformed",
         "over",
         "profile",
+        "take",
     )
 
     def __init__(
@@ -98,6 +102,9 @@ class Response:
         self.malformed: str | None = None
         self.limit: str | None = None
         self.over = False
+        self._reader = token_reader(self.log) if decoder is None else NO_READER
+        self._reader.limit(CHECKED_EVERY_BYTES)
+        self.take = self._reader.take
         self._decoder = self._first_decoder() if decoder is None else decoder
         self._connection_ended = False
         self._surplus = False
@@ -190,6 +197,10 @@ class Response:
 
     def take_chunk(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> bool:
         """Record and decode one read if it is exactly one chunk with one token, as most are; whether it is."""
+        if self.take(arrival_ns, lag_ns, data):
+            return True
+        if self._reader is not NO_READER:
+            return self._take_beyond(arrival_ns, lag_ns, data)
         if self.over:
             return False
         tokens = self._decoder.take_chunk(data)
@@ -198,6 +209,18 @@ class Response:
         if self.log.append(arrival_ns, lag_ns, data, tokens) > self._max_bytes:
             self._check_limits()
         return True
+
+    def _take_beyond(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> bool:
+        """The same for the read after which the limits are to be checked."""
+        size_bytes = self.log.size_bytes + len(data)
+        if size_bytes <= self._max_bytes or self.over:
+            return False
+        self._reader.limit(size_bytes)
+        is_taken = self.take(arrival_ns, lag_ns, data)
+        self._reader.limit(self._max_bytes)
+        if is_taken:
+            self._check_limits()
+        return is_taken
 
     def feed(self, arrival_ns: int, lag_ns: int | None, data: bytes, error_ns: int = 0) -> int:
         """Record and decode one read (see Read); returns the number of events it completed."""
@@ -272,14 +295,18 @@ class Response:
 
     def _first_decoder(self) -> Decoder:
         if self.profile.name == WORKFLOW_ACTIONS:
-            return FastDecoder()
+            return FastDecoder(self._reader)
         if has_fast_path(self.profile):
-            return ProfileDecoder(self.profile)
+            return ProfileDecoder(self.profile, self._reader)
+        self._reader = NO_READER
+        self.take = NO_READER.take
         return FullDecoder(self.profile, share=self._share)
 
     def _fall_back(self) -> FullDecoder:
         """Switch to the full decoder, which decodes the earlier reads again."""
         self._decoder.close()
+        self._reader = NO_READER
+        self.take = NO_READER.take
         full = self._decoder = FullDecoder(self.profile, share=self._share)
         earlier, self.log = self.log, ReadLog()
         for read in earlier:
@@ -317,4 +344,7 @@ class Response:
         else:
             self.limit = budget.limit_of(self._share)
             self._max_bytes = min(budget.response_bytes, self.log.size_bytes + CHECKED_EVERY_BYTES)
+            self._reader.limit(self._max_bytes)
+        if self.limit is not None:
+            self._reader.disarm()
         self.over = self.complete or self.malformed is not None or self.limit is not None

@@ -34,6 +34,8 @@ from tests.contract.exchanges import (
 )
 from tests.protocol.cuts import at_places
 
+pytestmark = pytest.mark.usefixtures("each_token_reader")
+
 FORMAT_RULES = [rule for rule in STREAM_RULES if rule.format_only]
 HEAD = head(200, {**STREAM, "Transfer-Encoding": "chunked"})
 TEXTS = st.sampled_from(

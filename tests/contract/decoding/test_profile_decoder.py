@@ -23,6 +23,8 @@ from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, head, scripted
 from tests.profiles.test_captures import CAPTURES, CLEAN, DEFECTS
 from tests.protocol.cuts import at_places
 
+pytestmark = pytest.mark.usefixtures("each_token_reader")
+
 FORMAT_RULES = [rule for rule in STREAM_RULES if rule.format_only]
 HEAD = head(200, {**STREAM, "Transfer-Encoding": "chunked"})
 
