@@ -10,6 +10,7 @@ from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands import output_dir
 from harness.commands.evaluation import require_readable, too_short_for
+from harness.commands.listening import ensure_free
 from harness.commands.load_process import (
     describe_load,
     describe_restart,
@@ -49,6 +50,8 @@ def run_load(
     if locustfile is not None:
         ensure_readable(locustfile, "the locustfile", SETTINGS_BYTES)
     ensure_testable(settings)
+    if remote is not None:
+        ensure_free(remote.host, remote.port, what="the master", option="--master-port")
     folder = out or output_dir.default_folder()
     if warning := too_short_for(baseline, settings):
         output.console.print(warning, markup=False)

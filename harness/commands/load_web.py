@@ -14,6 +14,7 @@ from pathlib import Path
 import tomlkit
 
 from harness.commands import output_dir
+from harness.commands.listening import ensure_free
 from harness.commands.load_process import refuse_impossible_load
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.config.settings import PASSWORD_VARIABLE, Settings
@@ -77,7 +78,7 @@ def run_load_web(
     if locustfile is not None:
         ensure_readable(locustfile, "the locustfile", SETTINGS_BYTES)
     ensure_testable(settings)
-    _ensure_free(address)
+    ensure_free(address.host, address.port, what="the page", option="--web-port")
     folder = out or output_dir.default_folder()
     children = ChildProcesses()
     with private_settings(_page_settings(settings)) as file, children.signals():
@@ -119,23 +120,6 @@ def _page_settings(settings: Settings) -> str:
     for name in set(_DERIVED) - settings.load.model_fields_set:
         document["load"].pop(name, None)
     return tomlkit.dumps(document)
-
-
-def _ensure_free(address: PageAddress) -> None:
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-    except OSError as problem:
-        where = (
-            f"port {address.port}" if is_loopback(address.host) else f"{address.host}, port {address.port}"
-        )
-        raise SettingsError(
-            f"the page cannot listen on {where}: {problem.strerror}; choose one with --web-port"
-        ) from None
 
 
 def _wait_until_up(page: subprocess.Popen[bytes], address: PageAddress) -> bool:

@@ -1,0 +1,128 @@
+"""No way out of a session shows a secret or controls the terminal: verdicts, notes, reports and the JSON file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.config.settings import Settings
+from harness.contract.evidence.redaction import Redactor
+from harness.contract.exchange import Exchange
+from harness.contract.finding import Finding, Location, Verdict
+from harness.contract.requirements import find
+from harness.errors import LocalResourceError
+from harness.protocol.request import HttpRequest
+from harness.suite import session as session_module
+from harness.suite.evidence_store import Evaluated, EvidenceStore
+from harness.suite.not_decided import NotApplicable, Undecided
+from harness.suite.session import EVALUATED, TargetSession
+from harness.suite.terminal_report import LineWriter, explain
+from tests.contract.exchanges import POST, done, run, token
+
+TOKEN = "canary-7f3a9c2e"
+SAID = f"it said {TOKEN} \x1b[31m\u202e"
+MASKED = r"it said *************** \x1b[31m\u202e"
+SETTINGS = Settings.model_validate(
+    {"target": {"base_url": "http://127.0.0.1:9", "token": TOKEN, "path": f"/run/{TOKEN}"}}
+)
+RULE = "ids.unique"
+
+
+def session_with(**options: Any) -> TargetSession:
+    """A session whose command line has these options, and no others."""
+    config: Any = SimpleNamespace(
+        getoption=lambda name, default=None: options.get(name, default), stash=pytest.Stash()
+    )
+    session = TargetSession(config)
+    session.settings, session.redact = SETTINGS, Redactor(SETTINGS.secrets())
+    config.stash[session_module._EVIDENCE] = EvidenceStore(SETTINGS, "exchange-", stores_documents=True)
+    return session
+
+
+def attached(
+    raised: BaseException | None, evaluated: Evaluated | None = None
+) -> tuple[pytest.TestReport, Any, Any]:
+    session, stash = session_with(), pytest.Stash()
+    if evaluated is not None:
+        stash[EVALUATED] = evaluated
+    item: Any = SimpleNamespace(
+        name="test", path="a.py", location=("a.py", 1, "a"), stash=stash, user_properties=[]
+    )
+    report = pytest.TestReport("a.py::a", ("a.py", 1, "a"), {}, "passed", None, "call")
+    call: Any = SimpleNamespace(duration=1.0, when="call")
+    session._attach_verdict(report, item, call, RULE, raised)
+    return report, report.harness, item  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("raised", "verdict", "detail"),
+    [
+        (NotApplicable(SAID), Verdict.NOT_APPLICABLE, MASKED),
+        (Undecided(SAID), Verdict.INCONCLUSIVE, MASKED),
+        (LocalResourceError(SAID), Verdict.INCONCLUSIVE, MASKED),
+        (ValueError(SAID), Verdict.ERROR, f"the harness itself failed: ValueError: {MASKED}"),
+    ],
+)
+def test_what_a_test_raised(raised: BaseException, verdict: Verdict, detail: str) -> None:
+    report, result, _ = attached(raised)
+    assert (result["outcome"]["verdict"], result["outcome"]["detail"]) == (str(verdict), detail)
+    assert TOKEN not in str(report.longrepr)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE, Verdict.PASS])
+def test_what_a_rule_found(verdict: Verdict) -> None:
+    one = run(token(0, SAID), done(1), label=f"a {TOKEN} label")
+    finding = Finding(RULE, verdict, SAID, (Location(one, one.frames[0], f"note {TOKEN}\x1b"),))
+    report, result, item = attached(None, Evaluated(finding, (one,)))
+    assert result["outcome"]["detail"] == MASKED
+    assert [row["note"] for row in result["outcome"]["evidence"]] == [r"note ***************\x1b"]
+    assert TOKEN not in str(report.longrepr)
+    assert "\x1b" not in str(report.longrepr)
+    assert EVALUATED not in item.stash  # the events of a test may have megabytes
+
+
+def test_a_test_that_checked_nothing_is_an_error() -> None:
+    report, result, _ = attached(None)
+    assert (result["outcome"]["verdict"], report.outcome) == ("error", "failed")
+
+
+def test_the_note_about_a_queue() -> None:
+    session = session_with()
+    session.queue_note = SAID
+    assert session.notes == [f"{MASKED}, so the suite sent no more at once."]
+
+
+def test_the_target_in_the_json_report(tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.json"
+    session_with(harness_json=str(file))._finish(interrupted=False)
+    document = json.loads(file.read_text())
+    assert document["target"]["path"] == "/run/***************"
+    assert TOKEN not in file.read_text()
+
+
+@pytest.fixture
+def spoken() -> Exchange:
+    """A run whose request and response have the token, and whose head controls a terminal."""
+    request = HttpRequest(
+        POST.method, f"{POST.target}?q={TOKEN}", (*POST.headers, ("X", TOKEN)), TOKEN.encode()
+    )
+    headers = {"X-Echo": TOKEN, "Content-Type": "text/event-stream"}
+    return run(token(0, SAID), done(1), request=request, headers=headers, label=f"a {TOKEN} label")
+
+
+def test_an_explanation_of_each_part(spoken: Exchange) -> None:
+    places = [Location(spoken, spoken.frames[0], f"note {TOKEN}")] * 5
+    text = explain(Finding(RULE, Verdict.FAIL, SAID, tuple(places)), find(RULE), SETTINGS)
+    assert TOKEN not in text
+    assert text.replace("\n", "").isprintable()
+    assert text.count("note ***************") == 5
+    assert f"FAIL: {MASKED}" in text
+
+
+def test_a_line_of_a_stored_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    LineWriter().write_line("said \x1b[31m\u202e")
+    assert capsys.readouterr().out == "said \\x1b[31m\\u202e\n"
