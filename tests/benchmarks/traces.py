@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import sys
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
 
+import gevent
 import gevent.pool
 
 from harness.config.sources import settings_alone
@@ -16,6 +21,7 @@ from harness.export.otel_traces import sdk_spans
 from harness.load.journeys.builtin import fresh
 from harness.load.journeys.cpu_yield import CpuYield
 from harness.load.journeys.stream_runner import StreamRunner
+from harness.load.locust.process import tune
 from harness.load.stats.collector import Collector
 from harness.load.stats.trace_sampler import TraceSampler
 from harness.transport.gevent_client import GeventClient
@@ -83,6 +89,10 @@ class Load:
         self.traces += len(batch.traces)
         return cpu_ns / 1000 / self._events
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def _journey(self) -> None:
         runner = StreamRunner(
             self._client,
@@ -108,9 +118,33 @@ class Load:
         encode_spans(spans).SerializeToString()
 
 
+@contextmanager
+def tuned() -> Iterator[None]:
+    """The interpreter as a load process sets it, with its rare garbage collections; restored afterwards."""
+    thresholds, switch_interval_s = gc.get_threshold(), sys.getswitchinterval()
+    was_frozen = gc.get_freeze_count() > 0
+    tracks_greenlets = gevent.config.track_greenlet_tree
+    tune()
+    try:
+        yield
+    finally:
+        if not was_frozen:
+            gc.unfreeze()
+        gc.set_threshold(*thresholds)
+        sys.setswitchinterval(switch_interval_s)
+        gevent.config.track_greenlet_tree = tracks_greenlets
+
+
 def measure_traces(target: Target, rounds: int) -> dict[str, Any]:
-    """The smallest CPU time per event of each variant, which are measured in turns."""
-    loads = {variant: Load(target, variant) for variant in VARIANTS}
+    """The smallest CPU time per event of each variant, measured in turns, in a process like that of a load."""
+    with tuned(), ExitStack() as stack:
+        loads = {variant: Load(target, variant) for variant in VARIANTS}
+        for load in loads.values():
+            stack.callback(load.close)
+        return _measure(loads, target, rounds)
+
+
+def _measure(loads: Mapping[str, Load], target: Target, rounds: int) -> dict[str, Any]:
     for load in loads.values():
         load.round_us()  # opens the connections
     best = dict.fromkeys(VARIANTS, float("inf"))
