@@ -24,7 +24,15 @@ from harness.reports.chart_style import (
     tick_steps,
     time_axis,
 )
-from harness.results.histogram import BUCKETS, BUCKETS_PER_DECADE, EDGES_MS, LOWEST_MS, Histogram
+from harness.results.histogram import (
+    BUCKETS,
+    BUCKETS_PER_DECADE,
+    EDGES_MS,
+    LOWEST_MS,
+    PER_WIDE,
+    RELATIVE_ERROR,
+    Histogram,
+)
 
 from .svg import INKS, inline_svg
 from .text import count, counted, duration
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
 LEAST_ROWS, MOST_ROWS = 18, 72
 """Rows of cells; more values get more rows."""
 
-LEAST_BUCKETS = 24
+LEAST_BUCKETS = 72
 """Fewest buckets of the histogram on the axis; their range is about a quarter of the lowest."""
 
 NEAR = 4.0
@@ -72,7 +80,8 @@ def heat_map(
     for place, histogram in bins.items():
         buckets[:, place // width] = histogram.buckets()[1]
     near, far = _near(buckets, limits)
-    first, step, cells = _cells(buckets, [limit.limit_ms for limit in near])
+    are_wide = any(histogram.relative_error > RELATIVE_ERROR for histogram in bins.values())
+    first, step, cells = _cells(buckets, [limit.limit_ms for limit in near], PER_WIDE if are_wide else 1)
     edges = [float(10 ** _decades(first - 1 + step * row)) for row in range(len(cells) + 1)]
     figure, axes = new_figure()
     _paint(axes, cells, (0, columns * width, math.log10(edges[0]), math.log10(edges[-1])))
@@ -127,8 +136,11 @@ def _near(buckets: _Counts, limits: Sequence[LimitLine]) -> tuple[list[LimitLine
     return near, [limit for limit in limits if limit not in near]
 
 
-def _cells(buckets: _Counts, limits_ms: Sequence[float]) -> tuple[int, int, _Counts]:
-    """The first bucket shown, buckets per cell, and counts by row (lowest latency first) and column."""
+def _cells(buckets: _Counts, limits_ms: Sequence[float], multiple: int) -> tuple[int, int, _Counts]:
+    """The first bucket shown, buckets per cell, and counts by row (lowest latency first) and column.
+
+    multiple: of so many buckets a cell has a multiple, and begins with the first of as many.
+    """
     filled = np.flatnonzero(buckets.any(axis=1))
     places = [
         int(filled[0]),
@@ -141,7 +153,8 @@ def _cells(buckets: _Counts, limits_ms: Sequence[float]) -> tuple[int, int, _Cou
     last = min(max(last, first + LEAST_BUCKETS - 1), BUCKETS - 1)
     values = buckets.sum() / max(int(buckets.any(axis=0).sum()), 1)
     most_rows = min(max(round(4 * math.sqrt(values)), LEAST_ROWS), MOST_ROWS)
-    step = -(-(last - first + 1) // most_rows)
+    first = max(first - (first - 1) % multiple, 0)
+    step = -(-(last - first + 1) // most_rows // multiple) * multiple
     rows = -(-(last - first + 1) // step)
     shown = np.zeros((rows * step, buckets.shape[1]), np.int64)
     inside = buckets[first : first + rows * step]

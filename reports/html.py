@@ -22,7 +22,6 @@ from harness.reports.harness_error_section import PROCESS_COLUMNS
 from harness.reports.load_section import JOURNEY_COLUMNS, PERCENTILE_COLUMNS
 from harness.reports.page import ReportPage, page
 from harness.reports.trend_page import TrendPage
-from harness.results.histogram import ACCURACY
 from harness.results.reader import Results
 
 from .text import Gap, agree, bounded, count, counted, visible
@@ -81,7 +80,6 @@ def render(content: ReportPage) -> str:
         content,
         journey_columns=JOURNEY_COLUMNS,
         percentile_columns=PERCENTILE_COLUMNS,
-        accuracy=ACCURACY,
         process_columns=PROCESS_COLUMNS,
     )
 

@@ -33,7 +33,9 @@ from harness.reports.load_section import (
 )
 from harness.reports.objectives_section import ObjectiveView, metric_text, objective_view
 from harness.reports.setup_section import FactTable, elapsed_time, fact_tables, start_time
+from harness.results.histogram import accuracy
 from harness.results.manifest import target_address
+from harness.results.metrics import METRICS
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from harness.results.summary import summarize
@@ -57,6 +59,7 @@ class ReportPage:
     rates: tuple[RateView, ...]
     warmup: str
     metrics: tuple[MetricView, ...]
+    accuracy: str
     journeys: tuple[JourneyView, ...]
     ledger: LedgerView | None
     violations: tuple[ViolationView, ...]
@@ -102,6 +105,7 @@ def page(results: Results, gate: GateReport | None = None) -> ReportPage:
         rates=tuple(rate_rows(numbers)),
         warmup=warmup_note(numbers),
         metrics=tuple(metric_rows(numbers)),
+        accuracy=accuracy(max(results.histogram(name).relative_error for name in METRICS)),
         journeys=tuple(journey_rows(results)),
         ledger=ledger,
         harness_error=harness_error,

@@ -225,7 +225,7 @@ def _dashboards() -> Iterator[str]:
     yield (
         f"Bucket bounds are {', '.join(f'{bound / 1000:g}' for bound in BOUNDS)} s (for token rates {BOUNDS[0]:g} to "
         f"{BOUNDS[-1]:g} tokens/s). Buckets are sums of the harness's finer buckets, up to the last one that does not "
-        f"end above the bound. So a value above `le` is never counted below it, but a value at most {BOUND_ERROR:.0%} "
+        f"end above the bound. So a value above `le` is never counted below it, but a value at most {BOUND_ERROR:.1%} "
         f"smaller than `le` can be counted in the next bucket. At powers of ten, buckets are exact. Count and sum are "
         f"exact. A quantile interpolated from these buckets is much coarser than the `…_percentile` metrics, which "
         f"come from the harness's own histograms."

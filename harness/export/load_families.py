@@ -7,7 +7,7 @@ from typing import Protocol
 
 from harness.export.metric_families import Distribution, Family, make_family
 from harness.results import metrics
-from harness.results.histogram import ACCURACY, Histogram
+from harness.results.histogram import Histogram, accuracy
 from harness.results.ledger import ENDINGS, Ledger
 from harness.results.rate_counts import COUNTERS, RateCounts
 
@@ -98,11 +98,12 @@ def _of_metric(
         target,
     )
     with_total = {"": load.histogram(metric.name), **{name: part for name, part in measured.items() if name}}
+    error = max(histogram.relative_error for histogram in with_total.values())
     yield make_family(
         f"{name}.percentile",
         "gauge",
         unit,
-        f"{help_text} Nearest-rank percentiles so far, {ACCURACY}. Without a journey label: all journeys.",
+        f"{help_text} Nearest-rank percentiles so far, {accuracy(error)}. Without a journey label: all journeys.",
         (
             ({"journey": journey, "percentile": name}, value * scale)
             for journey, histogram in with_total.items()

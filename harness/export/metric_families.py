@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from harness.results.histogram import EDGES_MS, Histogram
+from harness.results.histogram import Histogram
 
 PREFIX = "agent.run."
 
@@ -22,11 +22,11 @@ BOUNDS: tuple[float, ...] = (
 )
 """Upper bounds of the buckets of a distribution: 0.1 ms to 100 s; for token rates the same numbers in tokens/s."""
 
-# The last histogram edge that is not above each bound; 1e-12 is room for the rounding of powers of ten.
-_PLACES = np.searchsorted(EDGES_MS, np.array(BOUNDS) * (1 + 1e-12), side="right") - 1
+# 1e-12 is room for the rounding of powers of ten.
+_BOUNDS_MS = np.array(BOUNDS) * (1 + 1e-12)
 
-BOUND_ERROR = 0.01
-"""How far below its bound a bucket can end, as a share: the width of a histogram bucket."""
+BOUND_ERROR = 0.004
+"""How far below its bound a bucket can end, as a share: the width of a histogram bucket (0.01 if it is a wide one)."""
 
 MetricKind = Literal["counter", "gauge", "histogram"]
 Labels = Mapping[str, str]
@@ -57,8 +57,9 @@ class Distribution:
         """A histogram in the buckets of BOUNDS, values multiplied by `scale`. Raises ValueError if it is empty."""
         if histogram.min is None or histogram.max is None:
             raise ValueError("an empty histogram has no distribution")
-        _, counts = histogram.buckets()
-        below = np.cumsum(counts)[_PLACES]
+        edges_ms, counts = histogram.buckets()
+        last = np.searchsorted(edges_ms, _BOUNDS_MS, side="right") - 1  # whose edge is not above the bound
+        below = np.cumsum(counts)[last]
         parts = np.diff(np.concatenate(([0], below, [histogram.count])))
         return cls(
             tuple(float(f"{bound * scale:.12g}") for bound in BOUNDS),

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from harness.gate.confidence_intervals import (
-    BUCKET_SD,
     CONFIDENCE,
     LEAST_BEYOND,
     STARTED_MS,
+    bucket_sd,
     least_sd_of_share,
     percentile_estimate,
     share_estimate,
@@ -180,7 +180,7 @@ def compare(
                 [percentile_estimate(file, metric, percent, journey) for file in files]
                 if needs_blocks(runs)
                 else [],
-                BUCKET_SD,
+                max(bucket_sd(file.histogram(metric, journey)) for file in files),
                 fmean(started_log(min(value, bar.high)) for value, bar in zip(measured, known, strict=True)),
                 fmean(started_log(bar.low) for bar in known),
                 fmean(started_log(bar.high) for bar in known),

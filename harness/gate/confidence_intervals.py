@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.booleans import is_number
-from harness.results.histogram import GROWTH, LOWEST_MS, MIDDLES_MS, RELATIVE_ERROR, Histogram, nearest_rank
+from harness.results.histogram import LOWEST_MS, MIDDLES_MS, Histogram, nearest_rank
 from harness.results.metrics import SHARE_COUNTS, ShareName
 from harness.results.reader import Results
 
@@ -49,8 +49,6 @@ _USUAL_BLOCKS = 20
 _LEAST_DISTANCE = 1e-6
 _SEED = 20240607
 _NORMAL = NormalDist()
-BUCKET_SD = math.log(GROWTH) / math.sqrt(12)
-"""Standard deviation of a logarithm, due to the width of a bucket."""
 STARTED_MS = 10.0
 """Added to a latency before the logarithm that makes the noise of all latencies alike; see harness.gate.noise. About
 what the scheduler of a busy machine adds to a response."""
@@ -121,13 +119,23 @@ def _estimate(seconds: _SecondBlocks, percent: float, configured_s: float | None
     low, high = _interval(deviations, blocks)
     return Estimate(
         value=value,
-        low=value * math.exp(low - RELATIVE_ERROR),
-        high=value * math.exp(high + RELATIVE_ERROR),
+        low=value * math.exp(low - seconds.total.relative_error),
+        high=value * math.exp(high + seconds.total.relative_error),
         sd=math.hypot(
-            _standard_error(np.log(resampled + STARTED_MS) - started_log(value), blocks), BUCKET_SD
+            _standard_error(np.log(resampled + STARTED_MS) - started_log(value), blocks),
+            bucket_sd(seconds.total),
         ),
         blocks=blocks,
     )
+
+
+def bucket_sd(histogram: Histogram) -> float:
+    """Standard deviation of a logarithm, due to the width of a bucket."""
+    return math.log(histogram.growth) / math.sqrt(12)
+
+
+BUCKET_SD = bucket_sd(Histogram())
+"""The same for what this version measures."""
 
 
 def started_log(value_ms: float) -> float:

@@ -1,12 +1,16 @@
 """A histogram of durations with logarithmic buckets: a few kilobytes for millions of values, mergeable.
 
-There are 240 buckets per decade. Bucket i holds the values v (in ms) with
+There are 720 buckets per decade. Bucket i holds the values v (in ms) with
 
-    edge(i - 1) < v <= edge(i),  edge(i) = 0.001 · g^i,  g = 10^(1/240)
+    edge(i - 1) < v <= edge(i),  edge(i) = 0.001 · g^i,  g = 10^(1/720)
 
-and is represented by 2·edge(i) / (g + 1), which is within (g - 1) / (g + 1) = 0.48% of every value in it
+and is represented by 2·edge(i) / (g + 1), which is within (g - 1) / (g + 1) = 0.16% of every value in it
 (Masson, Rim, Lee: DDSketch, VLDB 2019, section 2.1). Recording appends; numpy sorts values into buckets
 4096 at a time.
+
+Earlier versions of the harness stored wide buckets: 240 per decade, each as wide as three of these. A wide bucket is
+counted in the middle one of the three, whose representative value differs from its own by a hundred-thousandth. A
+histogram with any wide bucket has the error of wide buckets, and so has every sum that it is in.
 """
 
 from __future__ import annotations
@@ -24,14 +28,26 @@ import numpy.typing as npt
 
 LOWEST_MS = 0.001
 DECADES = 11
-BUCKETS_PER_DECADE = 240
+BUCKETS_PER_DECADE = 720
 BUCKETS = DECADES * BUCKETS_PER_DECADE + 1
 GROWTH = 10 ** (1 / BUCKETS_PER_DECADE)
-RELATIVE_ERROR = 0.005
-"""Guaranteed bound: (GROWTH - 1) / (GROWTH + 1) = 0.0048, plus room for the rounding of a logarithm."""
+RELATIVE_ERROR = 0.002
+"""Guaranteed bound: (GROWTH - 1) / (GROWTH + 1) = 0.0016, plus room for the rounding of a logarithm."""
 
-ACCURACY = f"within {RELATIVE_ERROR:.1%}"
-"""How close a percentile is to the exact nearest-rank value, for texts."""
+PER_WIDE = 3
+"""Buckets in a wide one."""
+WIDE_BUCKETS = (BUCKETS - 1) // PER_WIDE + 1
+WIDE_RELATIVE_ERROR = 0.005
+"""The same bound for wide buckets: 0.0048."""
+
+
+def accuracy(relative_error: float) -> str:
+    """How close a percentile is to the exact nearest-rank value, for texts."""
+    return f"within {relative_error:.1%}"
+
+
+ACCURACY = accuracy(RELATIVE_ERROR)
+"""The accuracy of what this version measures."""
 
 FOLD_AT = 4096
 PLAIN_PYTHON_BELOW = 32
@@ -40,7 +56,7 @@ PLAIN_PYTHON_BELOW = 32
 UNFOLDED_AT_MOST = 128
 """Up to this number of values are stored as they are, and sorted into buckets when they are added up."""
 
-FORMAT = 2
+FORMAT, WIDE_FORMAT = 3, 2
 HEADER = struct.Struct("<BQdddH")
 """Header of the bucket form: format, count, sum, min, max, number of filled buckets."""
 BUCKET_BYTES = 10
@@ -59,22 +75,28 @@ EDGES_MS: npt.NDArray[np.float64] = LOWEST_MS * np.power(10.0, np.arange(BUCKETS
 """Upper edge of each bucket."""
 MIDDLES_MS: npt.NDArray[np.float64] = EDGES_MS * (2 / (GROWTH + 1))
 """Representative value of each bucket."""
-EDGES_MS.flags.writeable = MIDDLES_MS.flags.writeable = False
+_WIDE_PLACES = np.maximum(-(-np.arange(BUCKETS) // PER_WIDE) * PER_WIDE - 1, 0)
+"""Where the wide bucket that contains a bucket is counted."""
+_WIDE_EDGES_MS = EDGES_MS[np.minimum(np.arange(BUCKETS) + 1, BUCKETS - 1)]
+_WIDE_EDGES_MS[0] = LOWEST_MS
+"""Upper edges if all buckets are wide: the next bucket is the last of the three."""
+EDGES_MS.flags.writeable = MIDDLES_MS.flags.writeable = _WIDE_EDGES_MS.flags.writeable = False
 
 
 class Histogram:
     """A distribution of values in milliseconds.
 
-    Percentiles are within RELATIVE_ERROR from 1 µs to 10^8 ms (27 h). Values below 1 µs (negative lags too) and
+    Percentiles are within `relative_error` from 1 µs to 10^8 ms (27 h). Values below 1 µs (negative lags too) and
     above 27 h are counted in the first and last bucket. Count, min and max are exact; the sum is exact up to
     float rounding.
     """
 
-    __slots__ = ("_counts", "_max", "_min", "_recent", "_sum")
+    __slots__ = ("_counts", "_is_wide", "_max", "_min", "_recent", "_sum")
 
     def __init__(self) -> None:
         self._recent = array("d")
         self._counts: npt.NDArray[np.int64] | None = None
+        self._is_wide = False
         self._sum = 0.0
         self._min = math.inf
         self._max = -math.inf
@@ -109,15 +131,34 @@ class Histogram:
             self._add(values)
 
     def merge(self, other: Histogram) -> None:
-        """Add another histogram's values to this one; the other is unchanged."""
+        """Add another histogram's values to this one; the other is unchanged.
+
+        If one has wide buckets, so has the sum.
+        """
         other._fold()
-        if other._counts is None:
+        counts = other._counts
+        if counts is None:
             return
+        if other._is_wide and not self._is_wide:
+            self._is_wide = True
+            self._counts = None if self._counts is None else _widened(self._counts)
+        elif self._is_wide and not other._is_wide:
+            counts = _widened(counts)
         # Count arrays are replaced, never changed in place, so histograms may share them.
-        self._counts = other._counts if self._counts is None else self._counts + other._counts
+        self._counts = counts if self._counts is None else self._counts + counts
         self._sum += other._sum
         self._min = min(self._min, other._min)
         self._max = max(self._max, other._max)
+
+    @property
+    def relative_error(self) -> float:
+        """How far a percentile may be from the exact nearest-rank value, as a share of it."""
+        return WIDE_RELATIVE_ERROR if self._is_wide else RELATIVE_ERROR
+
+    @property
+    def growth(self) -> float:
+        """The upper edge of a bucket, relative to its lower one."""
+        return GROWTH**PER_WIDE if self._is_wide else GROWTH
 
     @property
     def count(self) -> int:
@@ -150,7 +191,7 @@ class Histogram:
         return self.sum / count if count else None
 
     def percentile(self, percent: float) -> float | None:
-        """The nearest-rank percentile in ms, within RELATIVE_ERROR; None if empty.
+        """The nearest-rank percentile in ms, within `relative_error`; None if empty.
 
         Estimates the value of rank ceil(percent/100 · count) in ascending order; 0 and 100 are the exact min and
         max. Raises ValueError outside 0 to 100.
@@ -172,10 +213,14 @@ class Histogram:
         return min(max(float(MIDDLES_MS[bucket]), self._min), self._max)
 
     def buckets(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Upper edges in ms and counts of all buckets, empty ones too; every histogram has the same edges."""
+        """Upper edges in ms and counts of all buckets, empty ones too.
+
+        Every histogram has the same edges, but for one with wide buckets, of which two in three are always empty. The
+        representative values are those in MIDDLES_MS in either case.
+        """
         self._fold()
         counts = np.zeros(BUCKETS, np.int64) if self._counts is None else self._counts.copy()
-        return EDGES_MS, counts
+        return _WIDE_EDGES_MS if self._is_wide else EDGES_MS, counts
 
     def to_bytes(self) -> bytes:
         """Serialized: up to UNFOLDED_AT_MOST values as they are, otherwise `bucket_bytes`, deflated."""
@@ -188,8 +233,10 @@ class Histogram:
         self._fold()
         counts = np.zeros(BUCKETS, np.int64) if self._counts is None else self._counts
         filled = np.flatnonzero(counts)
-        header = HEADER.pack(FORMAT, self.count, self._sum, self._min, self._max, len(filled))
-        return header + filled.astype("<u2").tobytes() + counts[filled].astype("<i8").tobytes()
+        form = WIDE_FORMAT if self._is_wide else FORMAT
+        header = HEADER.pack(form, self.count, self._sum, self._min, self._max, len(filled))
+        places = (filled + 1) // PER_WIDE if self._is_wide else filled
+        return header + places.astype("<u2").tobytes() + counts[filled].astype("<i8").tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Histogram:
@@ -203,8 +250,10 @@ class Histogram:
             values = np.frombuffer(plain, "<i8", filled, HEADER.size + 2 * filled)
         except (zlib.error, struct.error, ValueError) as problem:
             raise ValueError(f"not a stored histogram: {problem}") from None
-        if form != FORMAT or len(plain) != HEADER.size + BUCKET_BYTES * filled:
-            raise ValueError(f"not a stored histogram of format {FORMAT}")
+        if form not in (FORMAT, WIDE_FORMAT) or len(plain) != HEADER.size + BUCKET_BYTES * filled:
+            raise ValueError(f"not a stored histogram of format {FORMAT} or {WIDE_FORMAT}")
+        if form == WIDE_FORMAT:
+            places = places_of_wide(places)
         if (places >= BUCKETS).any() or (np.diff(places.astype(np.int64)) <= 0).any():
             raise ValueError(INCONSISTENT)
         if (values <= 0).any() or (values > LARGEST_COUNT).any() or int(values.sum()) != count:
@@ -216,16 +265,27 @@ class Histogram:
             histogram._counts = np.zeros(BUCKETS, np.int64)
             histogram._counts[places] = values
             histogram._sum, histogram._min, histogram._max = total, smallest, largest
+            histogram._is_wide = form == WIDE_FORMAT
         return histogram
 
     @classmethod
-    def of_sums(cls, counts: npt.NDArray[np.int64], sum_ms: float, min_ms: float, max_ms: float) -> Self:
+    def of_sums(
+        cls,
+        counts: npt.NDArray[np.int64],
+        sum_ms: float,
+        min_ms: float,
+        max_ms: float,
+        *,
+        is_wide: bool = False,
+    ) -> Self:
         """A histogram from its parts. counts: of all buckets; the caller must not change the array afterwards.
-        min_ms > max_ms means empty.
+        min_ms > max_ms means empty. is_wide: some of what was added up has wide buckets.
         """
         histogram = cls()
         if min_ms <= max_ms:
-            histogram._counts, histogram._sum, histogram._min, histogram._max = counts, sum_ms, min_ms, max_ms
+            histogram._counts = _widened(counts) if is_wide else counts
+            histogram._is_wide = is_wide
+            histogram._sum, histogram._min, histogram._max = sum_ms, min_ms, max_ms
         return histogram
 
     @classmethod
@@ -252,7 +312,23 @@ class Histogram:
         decades = np.log10(np.maximum(values, LOWEST_MS) / LOWEST_MS)
         places = np.minimum(np.ceil(decades * BUCKETS_PER_DECADE).astype(np.int64), BUCKETS - 1)
         counts = np.bincount(places, minlength=BUCKETS)
+        if self._is_wide:
+            counts = _widened(counts)
         self._counts = counts if self._counts is None else self._counts + counts
+
+
+def places_of_wide(places: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    """Where wide buckets are counted. places: their own indexes. Raises ValueError if there is no such bucket."""
+    if (places >= WIDE_BUCKETS).any():
+        raise ValueError(INCONSISTENT)
+    return _WIDE_PLACES[places.astype(np.int64) * PER_WIDE].astype(np.uint16)
+
+
+def _widened(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The same counts in wide buckets."""
+    wide = np.zeros(BUCKETS, np.int64)
+    np.add.at(wide, _WIDE_PLACES, counts)
+    return wide
 
 
 def inflated(data: bytes) -> bytes:

@@ -19,8 +19,10 @@ from harness.results.histogram import (
     INCONSISTENT,
     LARGEST_COUNT,
     LARGEST_MS,
+    WIDE_FORMAT,
     Histogram,
     inflated,
+    places_of_wide,
 )
 
 _HEADER_FIELDS = np.dtype(
@@ -35,14 +37,15 @@ Label = TypeVar("Label", bound=Hashable)
 class HistogramBatch:
     """Many decoded histograms, column by column.
 
-    sizes: number of filled buckets of each histogram. places, counts: index and count of all filled buckets, the
-    histograms one after the other.
+    sizes: number of filled buckets of each histogram. are_wide: whether its buckets are wide. places, counts: index and
+    count of all filled buckets, the histograms one after the other.
     """
 
     sizes: npt.NDArray[np.int64]
     sums_ms: npt.NDArray[np.float64]
     smallest_ms: npt.NDArray[np.float64]
     largest_ms: npt.NDArray[np.float64]
+    are_wide: npt.NDArray[np.bool_]
     places: npt.NDArray[np.uint16]
     counts: npt.NDArray[np.int64]
 
@@ -52,14 +55,20 @@ class HistogramBatch:
         plains, headers = _inflated(stored)
         sizes = headers["filled"].astype(np.int64)
         middles = (HEADER.size + 2 * sizes).tolist()
-        places = [plain[HEADER.size : middle] for plain, middle in zip(plains, middles, strict=True)]
+        stored_places = [plain[HEADER.size : middle] for plain, middle in zip(plains, middles, strict=True)]
+        places = np.frombuffer(b"".join(stored_places), "<u2")
+        are_wide = headers["form"] == WIDE_FORMAT
+        if are_wide.any():
+            inside, places = np.repeat(are_wide, sizes), places.copy()
+            places[inside] = places_of_wide(places[inside])
         counts = [plain[middle:] for plain, middle in zip(plains, middles, strict=True)]
         decoded = cls(
             sizes,
             headers["sum"],
             headers["min"],
             headers["max"],
-            np.frombuffer(b"".join(places), "<u2"),
+            are_wide,
+            places,
             np.frombuffer(b"".join(counts), "<i8"),
         )
         decoded._check(headers["count"])
@@ -89,6 +98,7 @@ class HistogramBatch:
             self.sums_ms[wanted],
             self.smallest_ms[wanted],
             self.largest_ms[wanted],
+            self.are_wide[wanted],
             self.places[inside],
             self.counts[inside],
         )
@@ -112,10 +122,10 @@ def _are_possible(
 class HistogramSums(Generic[Label]):
     """Adds histograms up by label, a batch at a time, because every numpy call has a fixed cost.
 
-    Each label takes 21 kB until the sums are taken.
+    Each label takes up to 63 kB until the sums are taken: the memory pages of the buckets that are filled.
     """
 
-    __slots__ = ("_counts", "_largest_ms", "_rows", "_smallest_ms", "_sums_ms")
+    __slots__ = ("_are_wide", "_counts", "_largest_ms", "_rows", "_smallest_ms", "_sums_ms")
 
     def __init__(self) -> None:
         self._clear()
@@ -128,6 +138,7 @@ class HistogramSums(Generic[Label]):
         self._rows: dict[Label, int] = {}
         self._counts = np.zeros((0, BUCKETS), np.int64)
         self._sums_ms, self._smallest_ms, self._largest_ms = np.zeros(0), np.zeros(0), np.zeros(0)
+        self._are_wide = np.zeros(0, np.bool_)
 
     def _make_room(self) -> None:
         """Allocate rows for all labels; at least doubles, so that it rarely happens."""
@@ -140,6 +151,7 @@ class HistogramSums(Generic[Label]):
         self._sums_ms = np.concatenate([self._sums_ms, np.zeros(more)])
         self._smallest_ms = np.concatenate([self._smallest_ms, np.full(more, np.inf)])
         self._largest_ms = np.concatenate([self._largest_ms, np.full(more, -np.inf)])
+        self._are_wide = np.concatenate([self._are_wide, np.zeros(more, np.bool_)])
 
     def add(self, labels: Iterable[Label | None], stored: HistogramBatch) -> None:
         """Add each histogram to the sum of its label; None leaves it out."""
@@ -157,6 +169,7 @@ class HistogramSums(Generic[Label]):
         np.add.at(self._sums_ms, places, stored.sums_ms)
         np.minimum.at(self._smallest_ms, places, stored.smallest_ms)
         np.maximum.at(self._largest_ms, places, stored.largest_ms)
+        self._are_wide[places[stored.are_wide]] = True
 
     def take(self) -> dict[Label, Histogram]:
         """The sums by label, in order of first use; clears them."""
@@ -164,8 +177,11 @@ class HistogramSums(Generic[Label]):
             self._sums_ms.tolist(), self._smallest_ms.tolist(), self._largest_ms.tolist(), strict=True
         )
         # Rows beyond the labels are unused.
-        rows = zip(self._rows, self._counts, numbers, strict=False)
-        histograms = {label: Histogram.of_sums(counts, *three) for label, counts, three in rows}
+        rows = zip(self._rows, self._counts, numbers, self._are_wide.tolist(), strict=False)
+        histograms = {
+            label: Histogram.of_sums(counts, *three, is_wide=is_wide)
+            for label, counts, three, is_wide in rows
+        }
         self._clear()
         return histograms
 
@@ -179,6 +195,7 @@ class HistogramSums(Generic[Label]):
             self._sums_ms[:size],
             self._smallest_ms[:size],
             self._largest_ms[:size],
+            self._are_wide[:size],
             places.astype(np.uint16),
             self._counts.reshape(-1)[filled],
         )
@@ -192,7 +209,8 @@ def _inflated(stored: Sequence[bytes]) -> tuple[list[bytes], npt.NDArray[np.void
     headers = _headers(plains)
     lengths = np.fromiter(map(len, plains), np.int64, len(plains))
     filled = headers["filled"].astype(np.int64)
-    usual = (headers["form"] == FORMAT) & (filled > 0) & (lengths == HEADER.size + BUCKET_BYTES * filled)
+    usual = np.isin(headers["form"], (FORMAT, WIDE_FORMAT))
+    usual &= (filled > 0) & (lengths == HEADER.size + BUCKET_BYTES * filled)
     if usual.all():
         return plains, headers
     for place in np.flatnonzero(~usual).tolist():  # unfolded values, or not a histogram

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.booleans import is_whole_number
-from harness.results.histogram import EDGES_MS, MIDDLES_MS, Histogram, nearest_rank
+from harness.results.histogram import MIDDLES_MS, Histogram, nearest_rank
 from harness.results.metrics import HARNESS_METRICS, METRICS, NET_METRICS
 from harness.results.reader import Results
 from harness.results.saturation import MASTER
@@ -86,10 +86,10 @@ class Delays:
     @classmethod
     def of(cls, histogram: Histogram) -> Delays:
         """One delay for each measured value."""
-        _, counts = histogram.buckets()
+        edges_ms, counts = histogram.buckets()
         filled = np.flatnonzero(counts)
         largest_ms = max(0.0, histogram.max or 0.0)
-        bound_ms = np.minimum(np.concatenate(([0.0], EDGES_MS[filled])), largest_ms)
+        bound_ms = np.minimum(np.concatenate(([0.0], edges_ms[filled])), largest_ms)
         beyond = int(counts.sum()) - np.concatenate(([0], np.cumsum(counts[filled])))
         return cls(*_thinned(beyond, bound_ms))
 

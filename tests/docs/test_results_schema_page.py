@@ -129,8 +129,8 @@ def test_the_histogram_blob_is_read_by_the_page_alone() -> None:
     assert struct.unpack("<2d", blob[1:]) == (1.0, 250.0)
     plain = zlib.decompress(many.to_bytes())
     form, count, total, smallest, largest, filled = struct.unpack_from("<BQdddH", plain)
-    assert (form, count, total, smallest, largest, filled) == (2, 5001, 5250.0, 1.0, 250.0, 2)
+    assert (form, count, total, smallest, largest, filled) == (3, 5001, 5250.0, 1.0, 250.0, 2)
     numbers = struct.unpack_from("<2H", plain, 35)
     assert struct.unpack_from("<2q", plain, 39) == (5000, 1)
     for number, value in zip(numbers, (1.0, 250.0), strict=True):
-        assert 0.001 * 10 ** ((number - 1) / 240) < value <= 0.001 * 10 ** (number / 240) * (1 + 1e-9)
+        assert 0.001 * 10 ** ((number - 1) / 720) < value <= 0.001 * 10 ** (number / 720) * (1 + 1e-9)

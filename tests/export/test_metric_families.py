@@ -19,6 +19,7 @@ from harness.results.schema import SCHEMA_VERSION, ResultsError
 from harness.results.writer import ResultsWriter
 from tests.cases import all_cases
 from tests.reports import samples
+from tests.results.test_histogram import wide
 
 
 def of(*values: float) -> Histogram:
@@ -67,6 +68,14 @@ def test_counts_are_right_within_the_error_that_is_promised(values: list[float])
         # 1e-9: a value on an edge may be rounded to either side of it.
         assert below <= sum(value <= bound * (1 + 1e-9) for value in values)
         assert below >= sum(value <= bound * (1 - BOUND_ERROR) for value in values)
+
+
+@given(st.lists(st.floats(-10, 1e9) | st.sampled_from(BOUNDS), min_size=1))
+def test_no_value_of_an_older_file_is_counted_below_a_bound_that_it_is_above(values: list[float]) -> None:
+    found = Distribution.of(wide(values), 1.0)
+    for bound, below in zip(found.bounds, np.cumsum(found.counts), strict=False):
+        assert below <= sum(value <= bound * (1 + 1e-9) for value in values)
+        assert below >= sum(value <= bound * 0.99 for value in values)
 
 
 def test_an_empty_histogram_has_no_distribution() -> None:
@@ -150,6 +159,18 @@ def test_a_load_has_every_number(load: Path) -> None:
     assert named(families, "violations") == {
         (("journey", "fresh"), ("requirement", "ids.increasing"), target): 3
     }
+
+
+def test_the_help_text_says_how_accurate_the_percentiles_are(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("ttft_ms", "fresh", 1, "w", of(7.0))
+        writer.add_histogram("duration_ms", "fresh", 1, "w", of(7.0))
+        writer.add_histogram("duration_ms", "retry", 1, "w", wide([7.0]))  # as an earlier version stored it
+    with Results(path) as results:
+        found = {family.name: family.help for family in load_families(results, "")}
+    assert "within 0.2%" in found["agent.run.ttft.percentile"]
+    assert "within 0.5%" in found["agent.run.duration.percentile"]
 
 
 def test_the_streams_of_a_journey_add_up(load: Path) -> None:

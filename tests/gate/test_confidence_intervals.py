@@ -3,7 +3,9 @@ import pytest
 
 from harness.gate import confidence_intervals
 from harness.gate.confidence_intervals import (
+    BUCKET_SD,
     block_length_s,
+    bucket_sd,
     cases_to_decide,
     estimate_of_seconds,
     percentile_estimate,
@@ -12,10 +14,11 @@ from harness.gate.confidence_intervals import (
     share_interval,
     t_quantile,
 )
-from harness.results.histogram import RELATIVE_ERROR, Histogram
+from harness.results.histogram import RELATIVE_ERROR, WIDE_RELATIVE_ERROR, Histogram
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
 from tests.cases import all_cases
+from tests.results.test_histogram import of, wide
 
 START = 1_000
 
@@ -80,6 +83,20 @@ def test_seconds_all_alike_leave_the_histograms_own_error(recorded):
     assert (low, high) == pytest.approx(
         (100 * np.exp(-RELATIVE_ERROR), 100 * np.exp(RELATIVE_ERROR)), rel=0.005
     )
+
+
+def test_the_interval_of_an_older_file_has_the_error_of_its_buckets():
+    sides = {
+        error: estimate_of_seconds({second: make([100.0, 200.0]) for second in range(30)}, 50)
+        for error, make in ((RELATIVE_ERROR, of), (WIDE_RELATIVE_ERROR, wide))
+    }
+    for error, estimate in sides.items():
+        assert (estimate.low, estimate.high) == pytest.approx(
+            (estimate.value * np.exp(-error), estimate.value * np.exp(error))
+        )
+        assert estimate.low < 100 < estimate.high
+    assert sides[WIDE_RELATIVE_ERROR].sd == pytest.approx(3 * sides[RELATIVE_ERROR].sd)
+    assert bucket_sd(wide([1.0])) == pytest.approx(3 * BUCKET_SD)
 
 
 def test_the_value_is_the_histograms_own_percentile(recorded):

@@ -129,7 +129,7 @@ def test_a_latency_of_zero_is_compared_in_milliseconds(made):
     assert p("p50", zero, zero).verdict == "same"
     assert p("p50", slow, zero).verdict == "worse"
     assert p("p50", zero, slow).verdict == "better"
-    assert format_change(p("p50", slow, zero), p("p50", slow, zero).difference) == "+40.4 ms"
+    assert format_change(p("p50", slow, zero), p("p50", slow, zero).difference) == "+40.3 ms"
 
 
 def test_no_interval_reaches_below_a_latency_of_zero(made):

@@ -39,11 +39,11 @@ def test_the_percentile_chart_has_a_table_of_its_values() -> None:
     chart = percentile_curve([("TTFT", _histogram(*range(1, 101))), ("ITL", _histogram(5.0))])
     assert chart.columns == ("metric", "count", "50%", "90%", "99%", "max")
     assert chart.rows == (
-        ("TTFT", "100", "49.9 ms", "90.4 ms", "98.6 ms", "100 ms"),
+        ("TTFT", "100", "50 ms", "90.1 ms", "98.9 ms", "100 ms"),
         ("ITL", "1", "5 ms", "5 ms", "5 ms", "5 ms"),
     )
     assert [entry.label for entry in chart.legend] == ["TTFT", "ITL"]
-    assert "TTFT: median 49.9 ms, p99 98.6 ms, maximum 100 ms" in chart.svg
+    assert "TTFT: median 50 ms, p99 98.9 ms, maximum 100 ms" in chart.svg
 
 
 def test_the_percentile_axis_ends_where_the_data_does() -> None:

@@ -77,14 +77,14 @@ def test_a_slower_test_is_worse_and_a_faster_one_better(tmp_path: Path) -> None:
     assert (p50.label, p50.percentile, p50.before, p50.after, p50.difference) == (
         TTFT,
         "p50",
-        "111.7 ms",
-        "156.2 ms",
+        "112.0 ms",
+        "156.7 ms",
         "+39.9%",
     )
     assert p50.detail
     assert page.headline.title == "1 of 2 worse: TTFT p50 +39.9%"
     assert page.headline.tone == "bad"
-    assert page.headline.summary.startswith("b: worse: TTFT p50 111.7 ms to 156.2 ms (+39.9%), TTFT p9")
+    assert page.headline.summary.startswith("b: worse: TTFT p50 112.0 ms to 156.7 ms (+39.9%), TTFT p9")
     assert "c: better: " in page.headline.summary
     assert page.headline.summary.endswith(
         "; 1 metric same; no conformance verdicts to compare. Baseline: `a`."
@@ -308,7 +308,7 @@ def test_the_console_prints_what_the_page_shows(tmp_path: Path, capsys: pytest.C
     assert output.index("ids.unique") < output.index("ttft_p95_ms")
     assert "\x1b" not in output
     assert "\u202e" not in output
-    assert "[red]slow: 1 requirement broke (ids.unique); worse: TTFT p50 111.7 ms to " in output
+    assert "[red]slow: 1 requirement broke (ids.unique); worse: TTFT p50 112.0 ms to " in output
     assert output.rstrip().endswith("Worse: 1 requirement broke (ids.unique).")
 
 

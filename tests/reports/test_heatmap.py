@@ -8,6 +8,7 @@ import pytest
 from harness.reports.chart_style import NO_MARKS, Chart, LegendEntry, LimitLine, TimeMarks
 from harness.reports.heatmap import LEAST_ROWS, MOST_ROWS, RAMPS, heat_map
 from harness.results.histogram import Histogram
+from tests.results.test_histogram import of, wide
 
 
 def _histogram(*values: float) -> Histogram:
@@ -85,6 +86,16 @@ def test_rows_grow_with_the_values() -> None:
     few = _pictures(_map({0: _histogram(1.0, 1000.0)}, (0, 0)))["light"]
     many = _pictures(_map({0: _histogram(*np.geomspace(1, 1000, 5000))}, (0, 0)))["light"]
     assert len(few) <= LEAST_ROWS + 1 < len(many) <= MOST_ROWS
+
+
+def test_the_wide_buckets_of_an_older_file_leave_no_empty_rows() -> None:
+    """Values evenly spread in the logarithm, of which two in three of today's buckets would be empty."""
+    values = np.geomspace(100.0, 400.0, 20_000).tolist()
+    for make in (of, wide):
+        table = _map({0: make(values)}, (0, 0)).rows
+        counts = [int(row[1].replace(",", "")) for row in table]
+        assert len(counts) > LEAST_ROWS
+        assert min(counts[1:-1]) > 0.6 * max(counts)
 
 
 def test_a_near_limit_is_drawn_and_a_far_one_is_in_the_legend() -> None:

@@ -9,6 +9,7 @@ from harness.results.reader import Results
 from harness.results.records import CheckRecord
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
+from tests.results.test_histogram import of, wide
 
 from . import samples
 from .samples import START
@@ -82,3 +83,13 @@ def test_policies_are_the_info_checks(path: Path) -> None:
         ("resume.start", "replay"),
         ("conflict.form", "no 409 came"),
     ]
+
+
+def test_the_page_says_how_accurate_its_percentiles_are(path: Path) -> None:
+    accuracies = []
+    for histogram in (of([7.0]), wide([7.0])):  # the second as an earlier version stored it
+        with ResultsWriter(path) as writer:
+            writer.add_histogram("ttft_ms", "fresh", 1, "w", histogram)
+        with Results(path) as results:
+            accuracies.append(page(results).accuracy)
+    assert accuracies == ["within 0.2%", "within 0.5%"]

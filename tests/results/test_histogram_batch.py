@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.results.histogram import BUCKETS, HEADER, UNFOLDED_AT_MOST, Histogram
+from harness.results.histogram import BUCKETS, HEADER, UNFOLDED_AT_MOST, WIDE_BUCKETS, WIDE_FORMAT, Histogram
 from harness.results.histogram_batch import HistogramBatch, HistogramSums
-from tests.results.test_histogram import any_ms, facts, of
+from tests.results.test_histogram import any_ms, facts, of, wide
 
 
 def folded(values):
@@ -38,6 +38,7 @@ def same(ours, theirs):
     assert list(ours) == list(theirs)
     for label, histogram in ours.items():
         assert facts(histogram) == facts(theirs[label])
+        assert histogram.relative_error == theirs[label].relative_error
         assert histogram.sum == pytest.approx(theirs[label].sum, rel=1e-9, abs=1e-3)
         assert [histogram.percentile(p) for p in (0, 50, 99.9, 100)] == [
             theirs[label].percentile(p) for p in (0, 50, 99.9, 100)
@@ -46,7 +47,11 @@ def same(ours, theirs):
 
 # Empty ones, values below the first and above the last bucket, and both forms of storage.
 some_values = st.lists(any_ms, max_size=UNFOLDED_AT_MOST + 9)
-some_stored = some_values.map(folded) | some_values.map(lambda values: of(values).to_bytes())
+some_stored = (
+    some_values.map(folded)
+    | some_values.map(lambda values: of(values).to_bytes())
+    | some_values.map(lambda values: wide(values).to_bytes())
+)
 labelled = st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), some_stored), min_size=1, max_size=12)
 
 
@@ -96,6 +101,9 @@ def test_damaged_histograms_are_refused():
     plain = zlib.decompress(good)
     far = bytearray(plain)
     struct.pack_into("<H", far, HEADER.size, BUCKETS)
+    far_wide = bytearray(zlib.decompress(wide(np.arange(1.0, 200.0).tolist()).to_bytes()))
+    assert far_wide[0] == WIDE_FORMAT
+    struct.pack_into("<H", far_wide, HEADER.size, WIDE_BUCKETS)
     miscounted = plain[:1] + b"\x09" + plain[2:]
     for bad in (
         b"",
@@ -104,7 +112,10 @@ def test_damaged_histograms_are_refused():
         b"\x02" + bytes(7),
         *map(
             zlib.compress,
-            (b"", plain[:20], plain[:-1], plain + b"\0", b"\x01" + plain[1:], miscounted, bytes(far)),
+            (
+                *(b"", plain[:20], plain[:-1], plain + b"\0", b"\x01" + plain[1:], miscounted),
+                *(bytes(far), bytes(far_wide)),
+            ),
         ),
     ):
         with pytest.raises(ValueError, match="stored histogram"):

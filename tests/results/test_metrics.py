@@ -163,7 +163,7 @@ def test_a_load_that_falls_behind_its_schedule_is_saturated(writer, results):
     add(writer, "schedule_lag_ms", *[700.0] * 20)
     (why,) = saturation_reasons(results)
     assert why == (
-        "the load fell behind its schedule: 10% of the arrivals were sent at least 698 ms late (limit 600 ms)"
+        "the load fell behind its schedule: 10% of the arrivals were sent at least 700 ms late (limit 600 ms)"
     )
     assert summarize(results)["harness"]["saturated"] is True
     assert summarize(results)["harness"]["why"] == [why]
