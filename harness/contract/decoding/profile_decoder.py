@@ -10,13 +10,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from harness.contract.decoding.fast_decoder import FastDecoder
 from harness.contract.decoding.frame_template import FastPathError
 from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.limits import LINES_OF_EVENT
 from harness.contract.decoding.line_checks import check_lines, check_utf8
-from harness.contract.decoding.profile_template import EqualFrames, ProfileTemplate, learn_profile_template
+from harness.contract.decoding.profile_template import (
+    EqualFrames,
+    ProfileTemplate,
+    TokenFrame,
+    known_token,
+    learn_token,
+)
 from harness.contract.decoding.read_log import ReadLog
 from harness.contract.decoding.token_layout import IDS_BELOW, NO_READER, TokenReader
 from harness.profiles.capability import Capability
@@ -24,7 +31,7 @@ from harness.profiles.event_position import position_of
 from harness.profiles.event_rules import SIGNS
 from harness.profiles.open_pairs import OpenPairs
 from harness.profiles.profile import Profile
-from harness.profiles.run_event import RunEvent
+from harness.profiles.run_event import FrameReader, RunEvent
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.sse import Frame, SseDecoder
@@ -32,6 +39,7 @@ from harness.protocol.strict_json import loads_strict
 
 _FIELDS = frozenset({"data", "id", "event", ""})
 _BOM = b"\xef\xbb\xbf"
+_SHORT_BYTES = 48  # such as ``data: [DONE]`` and comments, which recur in every stream
 
 
 def has_fast_path(profile: Profile) -> bool:
@@ -237,15 +245,16 @@ class ProfileDecoder(FastDecoder):
         """Read one frame in full. Raises FastPathError unless it is allowed at this place."""
         check_lines(raw, newline)
         lines = raw.count(newline) + 2  # with the blank one
-        frame = _frame_of(raw, newline)
-        if frame is None:
-            self.extra_lines += lines
-            return
-        event = self._profile.reader.read(frame)
-        if event.problem is not None or not (event.type or event.is_known):
-            raise FastPathError("an event is not what the profile allows")
-        if not event.is_literal:
-            self._check_strict(frame)
+        token = None if self._is_learned else known_token(self._profile, raw, newline)
+        if token is None:
+            read = _read_short if len(raw) <= _SHORT_BYTES else _read
+            found = read(self._profile.reader, raw, newline)
+            if found is None:
+                self.extra_lines += lines
+                return
+            frame, event = found
+        else:
+            frame, event = token.frame, token.event
         if not event.is_of_run:
             self.extra_lines += lines
             return
@@ -256,13 +265,7 @@ class ProfileDecoder(FastDecoder):
         self._check_name(frame, event)
         self._count_event(event)
         if event.is_token and event.outcome is None and not self._is_learned:
-            self._learn(frame, event, newline)
-
-    def _check_strict(self, frame: Frame) -> None:
-        try:
-            loads_strict(frame.data or "")
-        except ValueError:
-            raise FastPathError("data is not strict JSON") from None
+            self._learn(frame, event, newline, token)
 
     def _check_place(self, event: RunEvent) -> None:
         if self._ends and not event.is_trailer:
@@ -309,19 +312,36 @@ class ProfileDecoder(FastDecoder):
         elif event.run_id not in {None, self._run_id}:
             raise FastPathError("a different run id")
 
-    def _learn(self, frame: Frame, event: RunEvent, newline: bytes) -> None:
+    def _learn(self, frame: Frame, event: RunEvent, newline: bytes, token: TokenFrame | None) -> None:
         self._is_learned = True
         try:
-            template = learn_profile_template(self._profile, frame, event, newline)
+            token = token or learn_token(self._profile, frame, event, newline)
         except FastPathError:
             return  # every event is read in full
-        match: re.Match[bytes] | None = template.match(frame.raw.removesuffix(newline) + newline * 2, 0)
-        if match is None:
-            return
+        template = token.template
         if template.has_run:
-            self._run = match["run"]
-        self._equal = EqualFrames(match) if template.ids is None else None
+            self._run = token.match["run"]
+        self._equal = EqualFrames(token.match) if template.ids is None else None
         self._tokens_template = template
+
+
+def _read(reader: FrameReader, raw: bytes, newline: bytes) -> tuple[Frame, RunEvent] | None:
+    """One frame and what it is; None for comments. Raises FastPathError if a rule may object to it."""
+    frame = _frame_of(raw, newline)
+    if frame is None:
+        return None
+    event = reader.read(frame)
+    if event.problem is not None or not (event.type or event.is_known):
+        raise FastPathError("an event is not what the profile allows")
+    if not event.is_literal:
+        try:
+            loads_strict(frame.data or "")
+        except ValueError:
+            raise FastPathError("data is not strict JSON") from None
+    return frame, event
+
+
+_read_short = lru_cache(maxsize=64)(_read)
 
 
 def _frame_of(raw: bytes, newline: bytes) -> Frame | None:

@@ -120,22 +120,48 @@ class _Reading:
         return cls(names | at, compared)
 
 
-_recent: list[tuple[Profile, ProfileTemplate]] = []  # most streams of a test are written alike
+@dataclass(frozen=True, slots=True)
+class TokenFrame:
+    """A token, and the template of the tokens that are written as it is. match: of its frame.
+
+    event: what the profile makes of it. Its text is that of the first such token of the process.
+    """
+
+    frame: Frame
+    event: RunEvent
+    template: ProfileTemplate
+    match: re.Match[bytes]
 
 
-def learn_profile_template(
-    profile: Profile, frame: Frame, event: RunEvent, newline: bytes
-) -> ProfileTemplate:
-    """The template of a stream in which `frame` is a token. Raises FastPathError if there is none."""
-    whole = frame.raw.removesuffix(newline) + newline * 2
-    for known, template in _recent:
+_recent: list[tuple[Profile, TokenFrame]] = []  # most streams of a test are written alike
+
+
+def known_token(profile: Profile, raw: bytes, newline: bytes) -> TokenFrame | None:
+    """A frame without its blank line, if it is written as a token of an earlier stream: it need not be read."""
+    whole = raw + newline * 2
+    for known, token in _recent:
+        template = token.template
         if known is profile and template.blank == newline * 2:
             match = template.match(whole, 0)
             if match is not None and match.end() == len(whole):
-                return template
+                event = token.event
+                if template.has_run:
+                    event = replace(event, run_id=match["run"].decode("ascii"))
+                if template.ids is not None:
+                    event = replace(event, id=match["id"].decode("ascii"))
+                return TokenFrame(token.frame, event, template, match)
+    return None
+
+
+def learn_token(profile: Profile, frame: Frame, event: RunEvent, newline: bytes) -> TokenFrame:
+    """Learn how a stream writes its tokens, of which `frame` is one. Raises FastPathError if that is no pattern."""
     template = _learn(profile, frame, event, newline)
-    _recent[:] = [(profile, template), *_recent[:3]]
-    return template
+    match = template.match(frame.raw.removesuffix(newline) + newline * 2, 0)
+    if match is None:
+        raise FastPathError("the pattern of a token does not fit it")
+    token = TokenFrame(frame, event, template, match)
+    _recent[:] = [(profile, token), *_recent[:3]]
+    return token
 
 
 def _learn(profile: Profile, frame: Frame, event: RunEvent, newline: bytes) -> ProfileTemplate:

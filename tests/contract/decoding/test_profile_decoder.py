@@ -259,6 +259,7 @@ def token_of(text: bytes, run: bytes = b"chatcmpl-1") -> bytes:
 
 
 PLAIN = [token_of(b"word%d " % number) for number in range(6)]
+END = [b"data: " + chat({}, "stop").encode() + b"\n\n", b"data: [DONE]\n\n"]
 ODD = {
     "a line end in the text": [token_of(b"a\n\nb")],
     "another line end": [token_of(b"a\rb")],
@@ -283,10 +284,44 @@ ODD = {
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("at", [1, 4, 6])
 def test_it_agrees_on_one_odd_token_among_many_in_one_read(odd: list[bytes], at: int) -> None:
-    end = [b"data: " + chat({}, "stop").encode() + b"\n\n", b"data: [DONE]\n\n"]
     assert_agrees(
-        of_body("openai-chat", b"".join([*PLAIN[:at], *odd, *PLAIN[at:], *end]), [], Ending.COMPLETE)
+        of_body("openai-chat", b"".join([*PLAIN[:at], *odd, *PLAIN[at:], *END]), [], Ending.COMPLETE)
     )
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("run", [b"chatcmpl-1", b"chatcmpl-3"])
+def test_it_agrees_on_a_stream_that_begins_otherwise_than_the_one_before(
+    odd: list[bytes], run: bytes
+) -> None:
+    """Tokens that are written as those of an earlier stream are not read, nor is the first of them."""
+    assert of_body("openai-chat", b"".join([*PLAIN, *END]), [], Ending.COMPLETE).is_regular
+    tokens = [token.replace(b"chatcmpl-1", run) for token in PLAIN]
+    assert_agrees(of_body("openai-chat", b"".join([*odd, *tokens, *END]), [], Ending.COMPLETE))
+    assert_agrees(of_body("openai-chat", b"".join([tokens[0], *odd, *tokens, *END]), [], Ending.COMPLETE))
+
+
+def test_of_a_stream_like_the_one_before_one_event_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = library.load("openai-chat")
+    original, read = loaded.reader.read, []
+
+    class Noting:
+        def read(self, frame: Any) -> Any:
+            read.append(frame.data)
+            return original(frame)
+
+    monkeypatch.setitem(vars(loaded), "reader", Noting())
+    runs = []
+    for number in (1, 2):
+        read.clear()
+        body = b"".join([*PLAIN, *END]).replace(b"chatcmpl-1", b"chatcmpl-%d" % number)
+        runs.append(of_body("openai-chat", body, [], Ending.COMPLETE))
+        assert runs[-1].run_id == f"chatcmpl-{number}"
+        assert_agrees(runs[-1])
+    assert all(run.is_regular for run in runs)
+    read.clear()
+    assert of_body("openai-chat", body, [], Ending.COMPLETE).is_regular
+    assert read == [chat({}, "stop").replace("chatcmpl-1", "chatcmpl-2")]
 
 
 def test_equal_tokens_are_taken_apart_at_the_text() -> None:
