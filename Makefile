@@ -79,7 +79,7 @@ test-exhaustive: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
 
-# Debian's packages. Another Chromium does as well; where there is none, the headless shell is the cheapest.
+# Debian's packages. Another Chromium does as well; without one, the headless shell is the cheapest.
 PROGRAMS := chromium-headless-shell redis-server
 mutants real: PROGRAMS := redis-server
 

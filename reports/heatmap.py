@@ -139,7 +139,7 @@ def _near(buckets: _Counts, limits: Sequence[LimitLine]) -> tuple[list[LimitLine
 def _cells(buckets: _Counts, limits_ms: Sequence[float], multiple: int) -> tuple[int, int, _Counts]:
     """The first bucket shown, buckets per cell, and counts by row (lowest latency first) and column.
 
-    multiple: of so many buckets a cell has a multiple, and begins with the first of as many.
+    multiple: the number of buckets in a cell is divisible by it, and cells begin with the first bucket of a wide one.
     """
     filled = np.flatnonzero(buckets.any(axis=1))
     places = [

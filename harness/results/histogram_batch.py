@@ -145,7 +145,8 @@ class HistogramSums(Generic[Label]):
         before = len(self._counts)
         size = max(len(self._rows), 2 * before, _ROWS_AT_LEAST)
         counts = np.zeros((size, BUCKETS), np.int64)  # the OS allocates only the pages written
-        counts[:before] = self._counts
+        filled = np.flatnonzero(self._counts != 0)  # to copy the others would allocate their pages
+        counts.reshape(-1)[filled] = self._counts.reshape(-1)[filled]
         self._counts = counts
         more = size - before
         self._sums_ms = np.concatenate([self._sums_ms, np.zeros(more)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import SettingsError
-from harness.profiles.event_rules import OUTCOMES
 from harness.profiles.capability import Capability
+from harness.profiles.event_rules import OUTCOMES
 from harness.profiles.library import parse
 from harness.profiles.profile import Profile
 from tests.cases import all_cases

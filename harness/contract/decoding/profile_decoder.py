@@ -248,7 +248,7 @@ class ProfileDecoder(FastDecoder):
         token = None if self._is_learned else known_token(self._profile, raw, newline)
         if token is None:
             read = _read_short if len(raw) <= _SHORT_BYTES else _read
-            found = read(self._profile.reader, raw, newline)
+            found = read(self._profile.reader, raw, newline)  # type: ignore[arg-type]  # hashed by identity
             if found is None:
                 self.extra_lines += lines
                 return

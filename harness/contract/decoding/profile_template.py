@@ -154,7 +154,7 @@ def known_token(profile: Profile, raw: bytes, newline: bytes) -> TokenFrame | No
 
 
 def learn_token(profile: Profile, frame: Frame, event: RunEvent, newline: bytes) -> TokenFrame:
-    """Learn how a stream writes its tokens, of which `frame` is one. Raises FastPathError if that is no pattern."""
+    """Learn how a stream writes its tokens, of which `frame` is one. Raises FastPathError if they have no pattern."""
     template = _learn(profile, frame, event, newline)
     match = template.match(frame.raw.removesuffix(newline) + newline * 2, 0)
     if match is None:
