@@ -16,7 +16,7 @@ from harness.input_file import CERTIFICATES_BYTES, ensure_readable
 from harness.profiles import library
 from harness.profiles.capability import Capability
 from harness.profiles.named_id import requested_run_id
-from harness.profiles.profile import LAST_ID, RUN_ID, Request
+from harness.profiles.profile import LAST_ID, RUN_ID, Request, Step
 from harness.profiles.prompts import PROMPT, PROMPTS, with_text
 from harness.profiles.repeated import RepeatedRequest
 from harness.profiles.requests import build, can_be_sent, without_placeholder
@@ -139,7 +139,7 @@ class Target:
         """Raises SettingsError if the values do not fit into the requests."""
         self._ensure_prompts()
         values = self.values("success")
-        kept = self.profile.create.keep if self.profile.create else ()
+        kept = [name for step in self.profile.before_run for name in step.keep]
         try:
             self._filled({**values, **dict.fromkeys(kept, "kept")}, key=None)
         except ValueError as problem:
@@ -218,20 +218,18 @@ class Target:
         own = {_ACTION: action} if self._takes_action else _variables_of(action)
         return {**fresh, **self._variables, **own}
 
-    def creation(self, values: Mapping[str, Any]) -> HttpRequest | None:
-        """The request to send before the run with these values; None if the API has none."""
-        create = self.profile.create
-        return None if create is None else build(create, create.path, values, self._headers(self.principal))
+    def creation(self, step: Step, values: Mapping[str, Any]) -> HttpRequest:
+        """The request of a step before the run with these values, which have what earlier steps keep."""
+        return build(step, step.path, values, self._headers(self.principal))
 
-    def kept(self, answer: Exchange) -> dict[str, Any]:
-        """What the run needs of the answer to `creation`. Raises CreationError if it is not there."""
+    def kept(self, step: Step, answer: Exchange) -> dict[str, Any]:
+        """What later requests need of the answer to a step's `creation`. Raises CreationError if it is not there."""
         if answer.status is None or not 200 <= answer.status < 300 or answer.head is None:
             raise CreationError(answer, "was not accepted")
         body = _small_json(answer.body)
         head = answer.head
         document = {"status": answer.status, "body": body, "header": {n.lower(): v for n, v in head.headers}}
-        create = self.profile.create
-        found = {name: at.find(document) for name, at in create.keep.items()} if create else {}
+        found = {name: at.find(document) for name, at in step.keep.items()}
         for name, value in found.items():
             if value is None:
                 raise CreationError(answer, f"did not tell {name}")

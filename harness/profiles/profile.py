@@ -24,6 +24,7 @@ from harness.profiles.workflow_actions.reader import WorkflowActionsReader
 
 _Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 _Status = Annotated[int, Field(ge=400, le=499)]
+_MOST_STEPS = 10
 
 
 class _Message(Part):
@@ -59,11 +60,18 @@ class Request(_Message):
     path: RequestPath
 
 
-class Create(Request):
-    """A request before each run, for example the one that opens a session."""
+class Step(Request):
+    """A request before a run."""
 
     #: What later requests need of the answer, by name: an expression over `body`, `header` and `status`.
     keep: dict[Name, Expression] = Field(default={}, max_length=MOST_NAMES)
+
+
+class Create(Step):
+    """A request before each run, for example the one that opens a session."""
+
+    #: Further requests after it, in this order, before the run. They have what the earlier ones keep.
+    then: tuple[Step, ...] = Field(default=(), max_length=_MOST_STEPS)
 
 
 class Resume(_Message):
@@ -214,10 +222,13 @@ class Profile(Part):
     @model_validator(mode="after")
     def _knows_its_placeholders(self) -> Self:
         start = _GIVEN | self.needs.keys() | self.variables.keys()
-        later = start | (self.create.keep.keys() if self.create else frozenset())
+        steps, later = [], start
+        for number, step in enumerate(self.before_run):
+            steps.append(("create.then" if number else "create", step, later))
+            later = later | step.keep.keys()
         of_run = later | _OF_RUN
         requests: list[tuple[str, _Message | None, frozenset[str] | set[str]]] = [
-            ("create", self.create, start),
+            *steps,
             ("run", self.run, later),
             ("resume", self.resume, of_run),
             ("cancel", self.cancel.request if self.cancel else None, of_run),
@@ -301,8 +312,13 @@ class Profile(Part):
     def requests(self) -> tuple[Request, ...]:
         """Every request that has a path. Resumption without one repeats the run's."""
         cancel = self.cancel.request if self.cancel is not None else None
-        parts = (self.create, self.run, self.resume_request, cancel, self.outcome)
+        parts = (*self.before_run, self.run, self.resume_request, cancel, self.outcome)
         return tuple(part for part in parts if part is not None)
+
+    @property
+    def before_run(self) -> tuple[Step, ...]:
+        """The requests before each run, in their order."""
+        return () if self.create is None else (self.create, *self.create.then)
 
     @cached_property
     def resume_request(self) -> Request | None:

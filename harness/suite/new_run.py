@@ -1,4 +1,4 @@
-"""The request for a new run, after the request that some APIs want before it."""
+"""The request for a new run, after the requests that some APIs want before it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def new_run(
     before.
     """
     values = target.values(action)
-    creation = target.creation(values)
-    if creation is not None:
-        values |= target.kept(await client.exchange(creation.at(replica), BEFORE_A_RUN))
+    for step in target.profile.before_run:
+        creation = target.creation(step, values).at(replica)
+        values |= target.kept(step, await client.exchange(creation, BEFORE_A_RUN))
     return target.run_with(values).at(replica)

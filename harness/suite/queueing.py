@@ -37,7 +37,7 @@ async def runs_at_once(target: Target, requests: RequestBudget) -> int | None:
 
 
 async def _probe(target: Target, requests: RequestBudget) -> int | None:
-    requests.require(PROBES * (1 if target.profile.create is None else 2))
+    requests.require(PROBES * (1 + len(target.profile.before_run)))
     budgets = target.expectations.budgets
     patient = replace(budgets, first_event_s=_PATIENCE * budgets.first_event_s)
     client = AsyncClient(target.endpoint, patient, target.memory, target.profile, before_each=requests.take)

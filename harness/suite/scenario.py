@@ -109,8 +109,7 @@ class ScenarioContext(PatientSender):
         """What the suite sends to this target: these scenarios, and before them preflight and search for a queue."""
         runs = scenarios.runs + 1 + len(self.target.replicas) + 2 * PROBES
         requests = scenarios.requests + runs - scenarios.runs
-        if self.target.profile.create is not None:  # a request before each run
-            requests += runs
+        requests += runs * len(self.target.profile.before_run)
         return Cost(requests, runs)
 
     async def ended(self, scenarios: Iterable[Callable[..., Any]]) -> None:
@@ -150,11 +149,10 @@ class ScenarioContext(PatientSender):
             values = self.target.values(action, text)
         except LookupError:
             raise NotApplicable(f"configure [target.actions.{action}]") from None
-        creation = self.target.creation(values)
-        if creation is not None:
-            answer = await self.send(creation, BEFORE_A_RUN)
+        for step in self.target.profile.before_run:
+            answer = await self.send(self.target.creation(step, values), BEFORE_A_RUN)
             try:
-                values |= self.target.kept(answer)
+                values |= self.target.kept(step, answer)
             except CreationError as problem:
                 raise Undecided(str(problem)) from None
         request = self.target.run_with(values, key=key, run_id=run_id)

@@ -256,10 +256,10 @@ LANGGRAPH = {"base_url": "http://127.0.0.1:9", "profile": "langgraph", "variable
 def test_a_run_uses_what_the_answer_before_it_gave() -> None:
     one = Target(Settings.model_validate({"target": LANGGRAPH}))
     values = one.values("success")
-    creation = one.creation(values)
-    assert creation is not None
+    (step,) = one.profile.before_run
+    creation = one.creation(step, values)
     assert (creation.method, creation.target) == ("POST", "/threads")
-    kept = one.kept(reply(200, b'{"thread_id": "t 1"}', {"Content-Type": "application/json"}))
+    kept = one.kept(step, reply(200, b'{"thread_id": "t 1"}', {"Content-Type": "application/json"}))
     assert kept == {"thread_id": "t 1"}
     assert one.run_with({**values, **kept}).target == "/threads/t%201/runs/stream"
 
@@ -282,9 +282,27 @@ def test_a_run_uses_what_the_answer_before_it_gave() -> None:
     ],
 )
 def test_an_answer_that_lacks_what_a_run_needs(answer: Exchange, message: str) -> None:
+    one = Target(Settings.model_validate({"target": LANGGRAPH}))
     with pytest.raises(CreationError, match=message):
-        Target(Settings.model_validate({"target": LANGGRAPH})).kept(answer)
+        one.kept(one.profile.before_run[0], answer)
 
 
 def test_an_endpoint_with_nothing_before_its_runs() -> None:
-    assert openai().creation({}) is None
+    assert openai().profile.before_run == ()
+
+
+def test_each_request_before_a_run_has_what_the_earlier_ones_keep() -> None:
+    variables = {"tool": "t", "arguments": {}}
+    one = Target(
+        Settings.model_validate(
+            {"target": {"base_url": "http://127.0.0.1:9", "profile": "mcp", "variables": variables}}
+        )
+    )
+    values = one.values("success")
+    first, second = one.profile.before_run
+    assert one.creation(first, values).json()["method"] == "initialize"
+    values |= one.kept(first, reply(200, b"{}", {"Mcp-Session-Id": "s-1"}))
+    told = one.creation(second, values)
+    assert (told.json()["method"], told.header("mcp-session-id")) == ("notifications/initialized", "s-1")
+    assert one.kept(second, reply(202)) == {}
+    assert one.run_with(values).header("mcp-session-id") == "s-1"

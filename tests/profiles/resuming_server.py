@@ -18,7 +18,7 @@ from aiohttp import web
 
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.reference import server
-from harness.reference.api import Connection, Payload, ReferenceApi, Rejection
+from harness.reference.api import Connection, Payload, ReferenceApi, Rejection, Submission
 from harness.reference.faults.base import FAULTS
 from harness.reference.runs import Event, Run, next_id
 from harness.reference.server import running
@@ -33,6 +33,10 @@ needs = { action = "the workflowAction, an object", organization = "organization
 path = "/sessions"
 json = {}
 keep = { session = "body.session" }
+
+[[create.then]]
+path = "/sessions/${session}/open"
+json = {}
 
 [run]
 path = "/agent/workflow-actions"
@@ -76,16 +80,25 @@ required = ["organizationId", "sessionId", "workflowAction"]
 BY_REQUEST = '[cancel]\npath = "/agent/runs/${run_id}/cancel"\n'
 LEAVING = PROFILE.replace(BY_REQUEST, "[cancel]\ndisconnect = true\n")
 """A run is cancelled when its only reader leaves, as with the fault `disconnect-cancels`, which is none here."""
+_OPENING = re.compile("/sessions/([^/]+)/open")
 _PATH = re.compile("/runs/([^/]+)(/events)?")
 
 
 class ResumingApi(ReferenceApi):
-    """Numbers the events of a run from 1, and resumes it by its id."""
+    """Numbers the events of a run from 1, and resumes it by its id. A session must be opened before it has runs."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.made = 0
+        self.opened: set[str] = set()
 
     async def route(self, http: web.BaseRequest) -> web.StreamResponse:
         if http.path == "/sessions":
             self.authenticate(http)
-            return await self.open_session()
+            return await self.make_session()
+        if opening := _OPENING.fullmatch(http.path):
+            self.opened.add(opening[1])
+            return web.Response(status=204)
         match = _PATH.fullmatch(http.path)
         if match is None or http.method != "GET":
             return await super().route(http)
@@ -102,8 +115,14 @@ class ResumingApi(ReferenceApi):
         """How the run ended."""
         return run.events[-1].type if run.ended else "running"
 
-    async def open_session(self) -> web.StreamResponse:
-        return web.Response(text='{"session": "s-1"}', content_type="application/json")
+    async def make_session(self) -> web.StreamResponse:
+        self.made += 1
+        return web.Response(text=json.dumps({"session": f"s-{self.made}"}), content_type="application/json")
+
+    def authorize(self, submission: Submission) -> None:
+        super().authorize(submission)
+        if submission.request.sessionId not in self.opened:
+            raise Rejection(403, "session_not_open", "The session is not open.")
 
     def after(self, http: web.BaseRequest) -> StreamId | None:
         """The id after which the stream is to start."""
@@ -212,15 +231,15 @@ class SaysGoodbye(ResumingApi):
 class SlowSessions(ResumingApi):
     """Takes 0.4 s for a session."""
 
-    async def open_session(self) -> web.StreamResponse:
+    async def make_session(self) -> web.StreamResponse:
         await asyncio.sleep(0.4)
-        return await super().open_session()
+        return await super().make_session()
 
 
 class RefusesSessions(ResumingApi):
     """Opens no session."""
 
-    async def open_session(self) -> web.StreamResponse:
+    async def make_session(self) -> web.StreamResponse:
         raise Rejection(403, "no_session", "There is no session for you.")
 
 

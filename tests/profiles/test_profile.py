@@ -75,6 +75,11 @@ def profile(text: str = "", events: str = "") -> Profile:
             "",
             "a request has json or form, not both",
         ),
+        (
+            "[create]\npath = '/a'\n[[create.then]]\npath = '/b/${x}'\nkeep = { x = 'body.x' }",
+            "",
+            "[create.then] uses ${x}, which is nowhere defined",
+        ),
         ("[idempotency]\nheader = 'Key'\nconflict = 200", "", "mine.toml: idempotency.conflict"),
         ("[rejects]\nmalformed = 500", "", "mine.toml: rejects.malformed.0"),
         (

@@ -22,11 +22,14 @@ WHOLE = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(done(0)) +
 REFUSAL = head(429, {"Retry-After": "0", "Content-Length": "0"})
 
 
+_VARIABLES = {"langgraph": {"assistant": "agent"}, "mcp": {"tool": "t", "arguments": {}}}
+
+
 def settings(port: int, budget: int | None, profile: str = "workflow-actions") -> Settings:
     target = {
         "base_url": f"http://127.0.0.1:{port}",
         "profile": profile,
-        "variables": {"assistant": "agent"} if profile == "langgraph" else {},
+        "variables": _VARIABLES.get(profile, {}),
         "token": "t",
         "organization_id": "org-1",
         "actions": {"success": ACTION if profile == "workflow-actions" else "hello"},
@@ -43,8 +46,9 @@ def test_a_scenario_that_several_need_costs_once() -> None:
 
 def test_preflight_and_search_for_a_queue_cost_too_and_so_does_what_comes_before_a_run() -> None:
     assert ScenarioContext(settings(9, None)).cost_of(Cost(10, 5)) == Cost(27, 22)
-    assert library.load("langgraph").create is not None
+    assert [len(library.load(name).before_run) for name in ("langgraph", "mcp")] == [1, 2]
     assert ScenarioContext(settings(9, None, "langgraph")).cost_of(Cost(10, 5)) == Cost(49, 22)
+    assert ScenarioContext(settings(9, None, "mcp")).cost_of(Cost(10, 5)) == Cost(71, 22)
 
 
 def test_it_says_what_is_sent() -> None:

@@ -153,17 +153,17 @@ class StreamRunner:
         return handle
 
     def _new_run(self, new: NewRun, stream: PendingStream, label: str) -> HttpRequest:
-        """The request for a new run, after the request that some APIs need before it."""
-        if self.target.profile.create is None:
+        """The request for a new run, after the requests that some APIs need before it."""
+        if not self.target.profile.before_run:
             return self.target.run(new.action, run_id=new.run_id)
         values = self.target.values(new.action)
-        creation = self.target.creation(values)
-        if creation is not None:
+        for step in self.target.profile.before_run:
+            creation = self.target.creation(step, values)
             live = self._client.open(self._trace.of(creation), f"{label}, {BEFORE_A_RUN}")
             handle = StreamHandle(stream, live, _no_check)
             try:
                 answer = self.execute(handle, ends_stream=False)
-                values |= self.target.kept(answer)
+                values |= self.target.kept(step, answer)
                 self._trace.add_request(answer)
             except CreationError as reason:
                 self._record_end(handle)
