@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from harness.commands import processes as children_module
-from harness.commands.processes import ChildProcesses, private_settings
+from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 
 #: Ends by itself at SIGINT, with a code of its own, after it has written what it has.
 POLITE = """
@@ -230,3 +232,23 @@ def test_without_files_in_memory_only_this_user_can_read_the_file(monkeypatch: p
         assert path.read_text() == "s3cret-token"
         assert path.stat().st_mode & 0o077 == 0
     assert not path.parent.exists()
+
+
+def test_only_the_first_interruption_is_forwarded() -> None:
+    """A second one would end a child that is writing its results."""
+    sent: list[int] = []
+    children = ChildProcesses()
+    child: Any = SimpleNamespace(poll=lambda: None, send_signal=sent.append)
+    children._running.append(child)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
+        children._forward(number, None)
+    assert (sent, children.interrupted) == ([signal.SIGINT], True)
+
+
+def test_no_option_of_the_shell_reaches_the_load_or_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HARNESS_TARGET__TOKEN", "LOCUST_USERS", "PYTEST_ADDOPTS"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("LANG_OF_USER", "y")
+    environment = clean_environment()
+    assert [name for name in environment if name.startswith(("HARNESS_", "LOCUST_", "PYTEST_"))] == []
+    assert environment["LANG_OF_USER"] == "y"

@@ -126,3 +126,29 @@ def test_an_explanation_of_each_part(spoken: Exchange) -> None:
 def test_a_line_of_a_stored_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     LineWriter().write_line("said \x1b[31m\u202e")
     assert capsys.readouterr().out == "said \\x1b[31m\\u202e\n"
+
+
+@pytest.mark.parametrize("where", ["a read", "another read", "the request's body"])
+def test_no_part_of_a_secret_that_is_cut_is_shown(where: str) -> None:
+    """Where text is cut depends on what is before the secret, so it is put at each place near the cuts."""
+    for before in range(0, 480, 7):
+        text = f"{'x' * before}{TOKEN}{'y' * 3000}"
+        request = POST.with_json({"x": text}) if where == "the request's body" else POST
+        contents = ["", "", text] if where == "another read" else [text if where == "a read" else "", "", ""]
+        one = run(*(token(at, content) for at, content in enumerate(contents)), done(3), request=request)
+        finding = Finding(RULE, Verdict.FAIL, "twice", (Location(one, one.frames[0]),))
+        shown = explain(finding, find(RULE), SETTINGS)
+        assert TOKEN[:7] not in shown, before
+        assert TOKEN[-7:] not in shown, before
+
+
+def test_what_pytest_reports_of_a_test_is_cleaned() -> None:
+    session = session_with()
+    report = pytest.TestReport("a.py::a", ("a.py", 1, "a"), {}, "failed", SAID, "call")
+    report.sections = [("Captured stdout call", SAID)]
+    item: Any = SimpleNamespace(get_closest_marker=lambda _: None, stash=pytest.Stash(), name="other")
+    reporting = session.pytest_runtest_makereport(item, SimpleNamespace(excinfo=None, when="call"))  # type: ignore[arg-type]
+    next(reporting)
+    with pytest.raises(StopIteration) as ended:
+        reporting.send(report)
+    assert (ended.value.value.longrepr, report.sections[0][1]) == (MASKED, MASKED)
