@@ -14,7 +14,9 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import find
-from harness.errors import LocalResourceError
+from harness.contract.verdicts import CheckOutcome, Verdicts
+from harness.errors import LocalResourceError, SettingsError
+from harness.exit_codes import INTERRUPTED, NOT_TESTED
 from harness.protocol.request import HttpRequest
 from harness.suite import session as session_module
 from harness.suite.evidence_store import Evaluated, EvidenceStore
@@ -152,3 +154,85 @@ def test_what_pytest_reports_of_a_test_is_cleaned() -> None:
     with pytest.raises(StopIteration) as ended:
         reporting.send(report)
     assert (ended.value.value.longrepr, report.sections[0][1]) == (MASKED, MASKED)
+
+
+class Ending(SimpleNamespace):
+    """A pytest session at its end."""
+
+    exitstatus: int = pytest.ExitCode.OK
+
+
+def ended(session: TargetSession, status: int = pytest.ExitCode.OK) -> int:
+    """The exit status after the session's last hook."""
+    session.config.option = SimpleNamespace(collectonly=False)
+    ending: Any = Ending(exitstatus=status)
+    session.pytest_sessionfinish(ending, status)
+    return int(ending.exitstatus)
+
+
+def test_a_session_that_passed_and_is_sound_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judged(verdict: Verdict, known: bool = False, **options: Any) -> TargetSession:
+        session = session_with(**options)
+        if known:
+            session.verdicts.known = {RULE: "listed"}
+        final, detail = session.verdicts.accept(RULE, verdict, "so")
+        session.verdicts.add(CheckOutcome(RULE, final, detail, "test"))
+        return session
+
+    monkeypatch.setattr(Verdicts, "all_musts_undecided", None)
+    assert ended(judged(Verdict.PASS)) == pytest.ExitCode.OK
+    assert ended(judged(Verdict.PASS, known=True)) == pytest.ExitCode.TESTS_FAILED  # a stale entry
+    updating = judged(Verdict.PASS, known=True, harness_update_known_failures=True)
+    assert ended(updating) == pytest.ExitCode.OK
+    unsound = judged(Verdict.PASS)
+    unsound.unsound = "the machine had no memory"
+    assert ended(unsound) == pytest.ExitCode.TESTS_FAILED
+    assert unsound.notes == ["The test is not sound (exit 1): the machine had no memory."]
+    monkeypatch.setattr(Verdicts, "all_musts_undecided", "every MUST is inconclusive")
+    assert ended(judged(Verdict.PASS)) == pytest.ExitCode.TESTS_FAILED
+    interrupted = judged(Verdict.PASS)
+    interrupted.interrupted = True
+    assert ended(interrupted) == INTERRUPTED
+    assert ended(session_with()) == NOT_TESTED
+
+
+def test_a_results_file_that_cannot_be_written_is_no_pass(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+    session = session_with(harness_json=str(tmp_path / "a file" / "verdicts.json"))
+    assert ended(session) == NOT_TESTED
+    assert "cannot write" in session._not_written
+
+
+def test_files_are_tried_before_the_first_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> None:
+        raise AssertionError("a request was sent")
+
+    (tmp_path / "a file").write_text("")
+    session = session_with(harness_json=str(tmp_path / "a file" / "verdicts.json"))
+    session.config.option = SimpleNamespace(collectonly=False)
+    monkeypatch.setattr(session, "_start", start)
+    monkeypatch.setattr(session_module, "show_paths_of_the_suite", lambda _: None)
+    with pytest.raises(pytest.exit.Exception, match="is not a folder") as ending:
+        session.pytest_runtestloop(SimpleNamespace(items=[]))  # type: ignore[arg-type]
+    assert ending.value.returncode == NOT_TESTED
+
+
+@pytest.mark.parametrize("distributed", [{"numprocesses": 2}, {}])
+def test_a_budget_needs_one_process(tmp_path: Path, distributed: dict[str, Any]) -> None:
+    config = tmp_path / "harness.toml"
+    config.write_text('[target]\nbase_url = "http://127.0.0.1:9"\n[limits]\nbudget_requests = 10\n')
+    session = session_with(harness_config=str(config), **distributed)
+    if not distributed:
+        session.config.workerinput = {"workerid": "gw0"}  # type: ignore[attr-defined]
+    with pytest.raises(SettingsError, match="needs the suite in one process"):
+        session._start()
+
+
+def test_freed_memory_is_returned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "harness.toml"
+    config.write_text('[target]\nbase_url = "http://127.0.0.1:9"\n')
+    called: list[bool] = []
+    monkeypatch.setattr(session_module, "return_freed_memory", lambda: called.append(True))
+    with pytest.raises(SettingsError, match="no action is configured"):
+        session_with(harness_config=str(config))._start()
+    assert called == [True]
