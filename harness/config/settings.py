@@ -196,7 +196,7 @@ class TargetSettings(StrictModel):
     headers: Annotated[dict[str, SecretStr], AfterValidator(_are_header_fields)] = Field(default_factory=dict)
     #: whether each request of the suite has a traceparent field with a new trace id, which its evidence shows
     trace_suite: bool = False
-    #: the path of the endpoint; by default the profile's
+    #: the path of the endpoint; by default the profile's. Other requests that the profile sends there follow it
     path: str = Field(default_factory=_default_path)
     #: the organization that the token belongs to; sent with each request
     organization_id: str | None = None

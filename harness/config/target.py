@@ -220,7 +220,11 @@ class Target:
 
     def creation(self, step: Step, values: Mapping[str, Any]) -> HttpRequest:
         """The request of a step before the run with these values, which have what earlier steps keep."""
-        return build(step, step.path, values, self._headers(self.principal))
+        return build(step, self._path_of(step), values, self._headers(self.principal))
+
+    def _path_of(self, part: Request) -> str:
+        """The path of another request than the run's: that of the setting, if the profile sends both to one endpoint."""
+        return self.path if part.path == self.profile.run.path else part.path
 
     def kept(self, step: Step, answer: Exchange) -> dict[str, Any]:
         """What later requests need of the answer to a step's `creation`. Raises CreationError if it is not there."""
@@ -363,7 +367,7 @@ class Target:
         if RUN_ID in used and run_id is None:
             raise LookupError("no id of the run is known that a request can have")
         values = {**run.values, RUN_ID: run_id, LAST_ID: last_id}
-        return build(part, part.path, values, self._headers(self.principal, accept))
+        return build(part, self._path_of(part), values, self._headers(self.principal, accept))
 
     def _run_id(self, run: HttpRequest, reported: str | None) -> str | None:
         """The id that events reported, if a request can have it; else the one that the client chose."""

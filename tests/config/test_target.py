@@ -250,6 +250,7 @@ def test_a_body_without_a_required_field(one: Target, name: str) -> None:
         assert one.key_of(lacking) not in {None, one.key_of(valid)}
 
 
+MCP = {"tool": "t", "arguments": {}}
 LANGGRAPH = {"base_url": "http://127.0.0.1:9", "profile": "langgraph", "variables": {"assistant": "a"}}
 
 
@@ -291,13 +292,21 @@ def test_an_endpoint_with_nothing_before_its_runs() -> None:
     assert openai().profile.before_run == ()
 
 
+def test_requests_to_the_endpoint_follow_its_path() -> None:
+    target = {"base_url": "http://127.0.0.1:9", "profile": "mcp", "path": "/api/mcp", "variables": MCP}
+    one = Target(Settings.model_validate({"target": target}))
+    values = {**one.values("success"), "session": "s-1"}
+    sent = [one.creation(step, values) for step in one.profile.before_run]
+    run = one.run_with(values)
+    assert {request.target for request in (*sent, run, one.resumption(run, None, "7"))} == {"/api/mcp"}
+    langgraph = Target(Settings.model_validate({"target": {**LANGGRAPH, "path": "/p/${thread_id}"}}))
+    (step,) = langgraph.profile.before_run
+    assert langgraph.creation(step, {}).target == "/threads"
+
+
 def test_each_request_before_a_run_has_what_the_earlier_ones_keep() -> None:
-    variables = {"tool": "t", "arguments": {}}
-    one = Target(
-        Settings.model_validate(
-            {"target": {"base_url": "http://127.0.0.1:9", "profile": "mcp", "variables": variables}}
-        )
-    )
+    target = {"base_url": "http://127.0.0.1:9", "profile": "mcp", "variables": MCP}
+    one = Target(Settings.model_validate({"target": target}))
     values = one.values("success")
     first, second = one.profile.before_run
     assert one.creation(first, values).json()["method"] == "initialize"
