@@ -223,7 +223,7 @@ class Target:
         return build(step, self._path_of(step), values, self._headers(self.principal))
 
     def _path_of(self, part: Request) -> str:
-        """The path of another request than the run's: that of the setting, if the profile sends both to one endpoint."""
+        """The path of another request than the run's: the setting, if the profile sends both to one endpoint."""
         return self.path if part.path == self.profile.run.path else part.path
 
     def kept(self, step: Step, answer: Exchange) -> dict[str, Any]:
