@@ -11,6 +11,7 @@ import pytest
 from harness.config.settings import Settings
 from harness.config.target import CreationError, Target
 from harness.contract.exchange import Exchange
+from harness.errors import LocalResourceError
 from harness.suite.preflight import PreflightError, _first_response, _speaks_plain_http, preflight
 from harness.transport import asyncio_client
 from harness.transport.endpoint import Endpoint
@@ -430,6 +431,22 @@ def test_a_token_in_the_path_is_masked_too(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("harness.suite.preflight._first_response", no_run)
     message = message_about(answer(404))
     assert "/threads" in message
+    assert TOKEN not in message
+
+
+@pytest.mark.parametrize("is_fault", [True, False])
+def test_a_token_in_the_path_is_masked_where_no_run_begins(
+    monkeypatch: pytest.MonkeyPatch, is_fault: bool
+) -> None:
+    async def nothing(*_: object) -> Exchange:
+        if is_fault:
+            raise LocalResourceError("no free file descriptor")
+        request = replace(reply(404).request, target=f"/{TOKEN}/threads")
+        raise CreationError(reply(200, request=request), "did not tell thread_id")
+
+    monkeypatch.setattr("harness.suite.preflight._first_response", nothing)
+    message = message_about(answer(404), path=f"/{TOKEN}/runs")
+    assert ("no free file descriptor" if is_fault else "did not tell thread_id") in message
     assert TOKEN not in message
 
 
