@@ -39,7 +39,6 @@ from harness.protocol.sse import DEFAULT_EVENT_NAME
 
 _FEW = 16  # events: one by one takes less time than all at once
 _CHUNK_END = b"\n\n\r\n"  # of a chunk that ends with a frame
-_LEAST_BYTES = 1024  # of a read, for the reader to go on after a chunk that it left
 _MOST_TURNS = 8
 _MAX_PENDING_BYTES = 65536  # copied at each read
 #: The usual terminal event. Strict JSON without duplicate keys, and of the documented form, so it need not be parsed.
@@ -72,6 +71,7 @@ class FastDecoder:
     )
     limit: str | None = None
     coding_fault: str | None = None  # nor one with a coding
+    least_bytes = 1024  # left of a read, for the reader of tokens to go on after a chunk that it did not take
     output_tokens: int | None = None  # workflow actions report no usage and no signs of work
     reasoning_tokens: int | None = None
     first_signs_ns: Mapping[str, int] = MappingProxyType({})
@@ -182,14 +182,16 @@ class FastDecoder:
     def feed(self, arrival_ns: int, data: bytes) -> int:
         """Decode one read; returns the number of tokens with content. Raises FastPathError."""
         reader = self._reader
-        if reader is NO_READER:
+        if not reader.armed and (reader is NO_READER or len(data) < self.least_bytes):
             tokens = self._tokens
             self._feed(arrival_ns, data)
+            if self._match_chunk is not None and reader is not NO_READER:
+                self._arm(reader)
             return self._tokens - tokens
         tokens = self.tokens
         start, end = reader.count(data, 0), len(data)
         for _ in range(_MOST_TURNS):
-            if end - start < _LEAST_BYTES:
+            if end - start < self.least_bytes:
                 break
             chunk_end = data.find(_CHUNK_END, start) + len(_CHUNK_END)
             if chunk_end < len(_CHUNK_END):

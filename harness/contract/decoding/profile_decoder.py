@@ -71,6 +71,8 @@ class ProfileDecoder(FastDecoder):
         "reasoning_tokens",
     )
 
+    least_bytes = 4096  # a frame that is read in full takes longer here
+
     def __init__(self, profile: Profile, reader: TokenReader = NO_READER) -> None:
         super().__init__(reader)
         self._profile = profile
