@@ -37,6 +37,7 @@ _SUBJECTS = {
     "dropped": "the load",
     "saturated": "the load",
     "harness": "the load",
+    "restart": "the restart",
     "conformance": "conformance",
 }
 """What a built-in row of the gate is about."""

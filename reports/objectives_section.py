@@ -20,6 +20,7 @@ _BUILT_IN = {
     "dropped": "Arrivals dropped",
     "saturated": "Reasons why the load was lower than requested",
     "harness": "Streams not judged because of a harness fault",
+    "restart": "Restart of the server",
     "load": "Streams under load that reached the end of a run",
     "conformance": "Conformance checks that failed",
 }

@@ -24,6 +24,7 @@ from harness.results.journeys import is_known, with_parents
 from harness.results.ledger import TERMINAL
 from harness.results.measurement_error import ErrorBounds
 from harness.results.reader import Results
+from harness.results.restart_cost import RestartCost
 from harness.results.saturation import fault_sentence, saturation_reasons
 from harness.results.schema import ResultsError
 
@@ -328,6 +329,7 @@ def _load_rows(results: Results) -> Iterator[GateRow]:
         yield GateRow("harness", float(sum(faults.values())), 0.0, "inconclusive", detail)
     if ledger["lost"] or results.manifest.get("workers_lost"):
         yield GateRow("lost", float(ledger["lost"]), 0.0, "inconclusive", _lost(results))
+    yield from _restart_rows(results)
     if results.manifest.get("load_state") == "running":
         detail = "the load has no end in the results: it was killed or is still running"
         yield GateRow("load", None, 0.0, "inconclusive", detail)
@@ -338,6 +340,13 @@ def _load_rows(results: Results) -> Iterator[GateRow]:
     # Otherwise a load with only refused streams would pass if the conformance suite passed.
     elif not any(counts[outcome] for outcome in TERMINAL):
         yield GateRow("load", None, 0.0, "not measured", "no stream of the load completed a run")
+
+
+def _restart_rows(results: Results) -> Iterator[GateRow]:
+    """A restart that the load asked for and did not get: what it was to test was not tested."""
+    restart = RestartCost.in_manifest(results.manifest)
+    if restart is not None and restart.problem is not None:
+        yield GateRow("restart", None, 0.0, "inconclusive", restart.sentences()[0])
 
 
 def _lost(results: Results) -> str:

@@ -418,6 +418,19 @@ def test_a_lost_worker_is_inconclusive_and_named(writer):
     assert (report.outcome, report.exit_code) == ("inconclusive", 1)
 
 
+def test_a_load_whose_restart_failed_is_no_pass(writer):
+    load(writer, scheduled=10, done=10)
+    restart = {"at_ns": 1, "how": "command", "problem": None}
+    writer.set_manifest(restart=restart)
+    assert gate(writer, violations=0).outcome == "passed"
+    writer.set_manifest(restart={**restart, "problem": "ended with code 1"})
+    report = gate(writer, violations=0)
+    assert row(report, "restart").detail == (
+        "the server was not restarted: target.restart_command ended with code 1"
+    )
+    assert (report.outcome, report.exit_code) == ("inconclusive", 1)
+
+
 def test_a_killed_load_is_inconclusive_even_if_its_ledger_adds_up(writer):
     load(writer, scheduled=10, done=8)
     writer.set_open("w", {"fresh": 2})
