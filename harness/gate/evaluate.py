@@ -343,7 +343,7 @@ def _load_rows(results: Results) -> Iterator[GateRow]:
 
 
 def _restart_rows(results: Results) -> Iterator[GateRow]:
-    """A restart that the load asked for and did not get: what it was to test was not tested."""
+    """A configured restart that failed: what the load was to test was not tested."""
     restart = RestartCost.in_manifest(results.manifest)
     if restart is not None and restart.problem is not None:
         yield GateRow("restart", None, 0.0, "inconclusive", restart.sentences()[0])
