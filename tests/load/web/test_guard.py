@@ -162,6 +162,9 @@ def test_a_link_may_lead_to_the_page_but_not_into_a_frame(site: Site) -> None:
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert site.ask("GET", "/", headers=link | {"Sec-Fetch-Dest": "document"}).status_code == 200
     assert site.ask("GET", "/", headers=link | {"Sec-Fetch-Dest": "iframe"}).status_code == 403
+    for mode in ("no-cors", "cors", "websocket", ""):  # no navigation, whatever it is said to be for
+        fields = link | {"Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": mode}
+        assert site.ask("GET", "/", headers=fields).status_code == 403
     assert (
         site.ask("POST", "/", token=site.token, headers=link | {"Sec-Fetch-Dest": "document"}).status_code
         == 403
