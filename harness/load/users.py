@@ -126,9 +126,13 @@ class ArrivalUser(User):
 
     def _follow(self, schedule: Schedule, context: RunContext) -> None:
         try:
-            Pacer(schedule, context.stopping, partial(self._arrive, context), partial(_drop, context)).run(
-                self.weights
-            )
+            Pacer(
+                schedule,
+                context.stopping,
+                partial(self._arrive, context),
+                partial(_drop, context),
+                context.cpu_yield.expect,
+            ).run(self.weights)
         finally:
             if not context.stopping.is_set():
                 context.arrivals_finished()

@@ -2,7 +2,8 @@
 
 gevent polls sockets only between batches of up to 50 callbacks. When 50 streams end together and each takes some
 milliseconds to decode and check, nothing is read for 250 ms: the waiting data is then read in one piece, with the
-timestamp of its last segment, and the harness would measure itself.
+timestamp of its last segment, and the harness would measure itself. For the same reason an arrival that is due goes
+first.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from harness.transport.pulse import Pulse
 
 _LONGEST_SLICE_S = 0.003
 _RECENT_POLL_S = 0.002
+_NEVER_NS = 2**63
 
 
 class CpuYield:
@@ -30,18 +32,31 @@ class CpuYield:
         self._recent_poll_s = min(_RECENT_POLL_S, longest_slice_s)
         self._waiting = Semaphore(1)
         self._polled_s = 0.0
+        self._due_ns = _NEVER_NS
+
+    def expect(self, due_ns: int | None) -> None:
+        """An arrival is due at this time of the monotonic clock: work that goes on by then yields once.
+
+        None: no arrival is due any more.
+        """
+        self._due_ns = _NEVER_NS if due_ns is None else due_ns
 
     def acquire(self) -> None:
-        """Wait for a CPU slice. Returns at once if the event loop has just polled its sockets."""
+        """Wait for a CPU slice. Returns at once if the event loop has just polled its sockets and no arrival is due."""
         now_s = time.perf_counter()
-        if now_s - self._polled_s < self._recent_poll_s:
+        is_due = time.monotonic_ns() >= self._due_ns
+        if now_s - self._polled_s < self._recent_poll_s and not is_due:
             return
-        if self._pulse is not None:  # nearly always, it has just read the end of the stream
+        if self._pulse is not None and not is_due:  # nearly always, it has just read the end of the stream
             now_ns = time.monotonic_ns()
             age_s = (now_ns - self._pulse.earliest_ns(now_ns)) / 1e9
             if age_s < self._recent_poll_s:
                 self._polled_s = now_s - age_s
                 return
+        if is_due:
+            self._due_ns = (
+                _NEVER_NS  # in an overload, to yield again and again would cost more time than there is
+            )
         with self._waiting:
             hub = gevent.get_hub()
             # Unlike sleep(0), a timer that is due at once makes the loop poll the sockets. Their greenlets run
@@ -53,6 +68,7 @@ class CpuYield:
 
     def yield_if_due(self) -> None:
         """Wait for a new slice if this one has lasted too long."""
-        if time.perf_counter() - self._polled_s > self._longest_slice_s:
+        lasts_s = time.perf_counter() - self._polled_s
+        if lasts_s > self._longest_slice_s or time.monotonic_ns() >= self._due_ns:
             gevent.sleep(0)  # greenlets that have waited longer go first
             self.acquire()

@@ -107,7 +107,7 @@ class RunContext:
         self._rng = random.Random()  # noqa: S311 - it chooses cuts and journeys, not secrets
         self._run_lengths: dict[str, int] = {}
         self._run_times: dict[str, RunTimes] = {}
-        self._cpu_yield = CpuYield(pulse=Poller.for_current_hub().pulse)
+        self.cpu_yield = CpuYield(pulse=Poller.for_current_hub().pulse)
 
     def start(self) -> None:
         """Begin to watch the process, and the restart of the server if there is one."""
@@ -137,7 +137,7 @@ class RunContext:
             rng=self._rng,
             run_lengths=self._run_lengths,
             run_times=self._run_times,
-            cpu_yield=self._cpu_yield,
+            cpu_yield=self.cpu_yield,
             wait_for_stop=self.stopping.wait,
             is_traced=self.settings.load.traceparent,
             sampler=self._sampler,

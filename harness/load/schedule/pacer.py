@@ -76,13 +76,15 @@ class Pacer:
     """Follows a schedule to its end, or until `stopping` is set. Its zero waits until the pacer is ready.
 
     begin: runs one journey that was due at the given time; called in its own greenlet. drop: called for each
-    arrival that does not start because max_in_flight is reached.
+    arrival that does not start because max_in_flight is reached. expect: called with the time at which the next
+    arrival is due, and with None at the end: other work of this process yields by then.
     """
 
     schedule: Schedule
     stopping: Event
     begin: Callable[[str, int], None]
     drop: Callable[[str, int], None]
+    expect: Callable[[int | None], None] = lambda _: None
 
     def run(self, weights: Mapping[str, int]) -> None:
         """Start the arrivals and wait until they end. If killed, kills those in flight."""
@@ -90,8 +92,10 @@ class Pacer:
         timer = PreciseTimer()
         try:
             self._begin_all(self.schedule.when_ready(), weights, in_flight, timer)
+            self.expect(None)
             in_flight.join()
         finally:
+            self.expect(None)
             in_flight.kill()
             timer.close()
 
@@ -104,12 +108,14 @@ class Pacer:
     ) -> None:
         limit = schedule.max_in_flight
         for due_ns, journey in schedule.due(weights):
+            self.expect(due_ns)
             if not self._wait_until(due_ns, timer):
                 return
             if limit is not None and len(in_flight) >= limit:
                 self.drop(journey, due_ns)
             else:
-                in_flight.spawn(self.begin, journey, due_ns)
+                _start(gevent.Greenlet(self.begin, journey, due_ns), in_flight)
+        self.expect(None)
         self._wait_until(schedule.end_ns, timer)
 
     def _wait_until(self, due_ns: int, timer: PreciseTimer) -> bool:
@@ -122,3 +128,16 @@ class Pacer:
         if not self.stopping.is_set():
             timer.sleep_until(due_ns)
         return not self.stopping.is_set()
+
+
+def _start(arrival: gevent.Greenlet, in_flight: gevent.pool.Group) -> None:
+    """Run a greenlet until it first waits, before those that are ready: each would take its time from the arrival.
+
+    Of many streams that end together, each is decoded and checked; `spawn` would queue the arrival behind them.
+    """
+    in_flight.add(arrival)
+    goes_on = gevent.get_hub().loop.run_callback(gevent.getcurrent().switch)
+    try:
+        arrival.switch()
+    finally:
+        goes_on.stop()  # or it would end a later wait, if this greenlet was killed here

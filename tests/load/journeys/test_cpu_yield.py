@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Callable
 
 import gevent
 import pytest
@@ -52,6 +54,33 @@ def test_a_long_slice_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     tick_s = 0.0
     gevent.joinall([gevent.spawn(compute, "a"), gevent.spawn(compute, "b")])
     assert log == ["a0", "a1", "b0", "b1"]
+
+
+@pytest.mark.parametrize("call", [CpuYield.acquire, CpuYield.yield_if_due])
+def test_work_yields_once_to_an_arrival_that_is_due(call: Callable[[CpuYield], None]) -> None:
+    cpu = CpuYield(longest_slice_s=60.0)
+    log: list[str] = []
+    loop = gevent.get_hub().loop
+
+    def calls() -> list[str]:
+        """Whether the loop went on before the call returned."""
+        log.clear()
+        loop.run_callback(log.append, "the loop goes on")
+        call(cpu)
+        found = [*log]
+        gevent.sleep(0)
+        return found
+
+    cpu.acquire()
+    assert calls() == []
+    cpu.expect(time.monotonic_ns() + 60_000_000_000)
+    assert calls() == []
+    cpu.expect(time.monotonic_ns() - 1)
+    assert calls() == ["the loop goes on"]
+    assert calls() == []
+    cpu.expect(time.monotonic_ns() - 1)
+    cpu.expect(None)
+    assert calls() == []
 
 
 @pytest.mark.parametrize(("polled_ago_ms", "waits"), [(0, False), (1, False), (2.5, True), (10, True)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import gevent
 import psutil
@@ -128,6 +129,45 @@ def test_a_pacer_that_is_behind_lets_others_run() -> None:
     other.kill()
     assert len(paced.begun) == 100
     assert len(set(seen)) > 50
+
+
+def test_an_arrival_begins_before_what_was_ready_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    loop = gevent.get_hub().loop
+    sleep_until = PreciseTimer.sleep_until
+
+    def woken(timer: PreciseTimer, due_ns: int) -> None:
+        sleep_until(timer, due_ns)
+        loop.run_callback(log.append, "other")
+
+    monkeypatch.setattr(PreciseTimer, "sleep_until", woken)
+    paced = PacedRun(Constant(5.0), duration_s=0.45)
+    begin = paced.pacer.begin
+
+    def logged(journey: str, due_ns: int) -> None:
+        log.append("begins")
+        begin(journey, due_ns)
+        gevent.sleep(0)
+        log.append("ends")
+
+    expected: list[int | None] = []
+    paced.pacer = replace(paced.pacer, begin=logged, expect=expected.append)
+    paced.run()
+    assert log == ["begins", "other", "ends"] * 3
+    assert expected == [*(due_ns for _, due_ns in paced.begun), None, None, None]
+
+
+def test_an_arrival_that_raises_does_not_stop_the_pacer() -> None:
+    paced = PacedRun(Constant(100.0), duration_s=0.035)
+    begun: list[int] = []
+
+    def raises(_: str, due_ns: int) -> None:
+        begun.append(due_ns)
+        raise gevent.GreenletExit
+
+    paced.pacer = replace(paced.pacer, begin=raises)
+    paced.run()
+    assert len(begun) == 4
 
 
 def test_slow_journeys_do_not_delay_arrivals() -> None:
