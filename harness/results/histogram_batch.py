@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Generic, Self, TypeVar
 
 import numpy as np
@@ -144,7 +145,9 @@ class HistogramSums(Generic[Label]):
         """Allocate rows for all labels; at least doubles, so that it rarely happens."""
         before = len(self._counts)
         size = max(len(self._rows), 2 * before, _ROWS_AT_LEAST)
-        counts = np.zeros((size, BUCKETS), np.int64)  # the OS allocates only the pages written
+        # The OS allocates only the pages written. For an array of np.zeros numpy asks for huge pages: nearly all of it.
+        memory = mmap(-1, size * BUCKETS * 8, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        counts = np.frombuffer(memory, np.int64).reshape(size, BUCKETS)
         filled = np.flatnonzero(self._counts != 0)  # to copy the others would allocate their pages
         counts.reshape(-1)[filled] = self._counts.reshape(-1)[filled]
         self._counts = counts

@@ -1,5 +1,7 @@
+import resource
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +95,23 @@ def test_more_labels_than_were_allocated():
     labels, stored = list(range(300)), [folded([float(number)]) for number in range(300)]
     sums = added(labels, stored, at_once=7).take()
     assert [sums[number].max for number in labels] == labels
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="the system does not tell the resident memory"
+)
+def test_sums_take_the_memory_of_filled_buckets():
+    def resident_bytes():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    labels = list(range(2000))
+    batch = HistogramBatch.of([folded([100.0 + label % 50, 140.0]) for label in labels])
+    before = resident_bytes()
+    sums = HistogramSums()
+    sums.add(labels, batch)
+    taken = sums.take()
+    assert len(taken) == 2000
+    assert resident_bytes() - before < 2000 * 63_000 / 3
 
 
 def test_damaged_histograms_are_refused():
