@@ -35,7 +35,7 @@ class CpuYield:
         self._due_ns = _NEVER_NS
 
     def expect(self, due_ns: int | None) -> None:
-        """An arrival is due at this time of the monotonic clock: work that goes on by then yields once.
+        """An arrival is due at this time of the monotonic clock: work that is running then yields once.
 
         None: no arrival is due any more.
         """
