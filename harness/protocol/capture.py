@@ -157,10 +157,8 @@ def _without_codings(body: bytes, codings: tuple[tuple[str, str], ...]) -> Itera
     for piece in _slices(body):
         for decoded in decoder.feed(piece):
             yield from _slices(decoded)
-        if decoder.exceeded:
-            raise CaptureError(
-                f"is larger than {_MAX_BODY_BYTES // _MIB} MiB once it is decompressed, the most that is read"
-            )
+        if decoder.limit is not None:
+            raise CaptureError(f"is too large: {decoder.limit}, the most that is read")
 
 
 def _head_and_body(data: bytes, status: int, reader: _StreamReader) -> CapturedAnswer:

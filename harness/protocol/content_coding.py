@@ -9,11 +9,17 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 PIECE_BYTES = 1 << 20
 MAX_CODINGS = 5  # one after the other; more are an attack on the client
+MAX_MEMBERS = (
+    50_000  # gzip members or zstd frames: each takes some 10 µs, and an empty one decodes to nothing
+)
 _MAX_HELD_BYTES = 65_536
+_SLICE_BYTES = 4096  # after each member, the rest of its slice is copied
+_MIB = 2**20
 _ZSTD_WINDOW_LOG = 23  # 8 MB, the most that a client must accept (RFC 9659)
 
 _Pieces = Callable[[bytes], Iterator[bytes]]
@@ -23,16 +29,39 @@ class CodingError(ValueError):
     """The bytes are not what the coding's name says."""
 
 
+class _TooManyMembersError(Exception):
+    """A body has more than MAX_MEMBERS."""
+
+
+class _Members:
+    """Counts the members of a body."""
+
+    def __init__(self) -> None:
+        self._count = 1
+
+    def next(self) -> None:
+        """Another one follows. Raises _TooManyMembersError if that is one too many."""
+        self._count += 1
+        if self._count > MAX_MEMBERS:
+            raise _TooManyMembersError
+
+
+def _slices(data: bytes) -> Iterator[bytes]:
+    return (data[start : start + _SLICE_BYTES] for start in range(0, len(data), _SLICE_BYTES))
+
+
 def _zlib_pieces(window_bits: int, *, members: bool) -> _Pieces:
     """Gzip or zlib or raw deflate data. members: whether several may follow each other (RFC 1952, 2.2)."""
     inflater = zlib.decompressobj(window_bits)
+    count = _Members()
 
-    def pieces(data: bytes) -> Iterator[bytes]:
+    def pieces_of_slice(data: bytes) -> Iterator[bytes]:
         nonlocal inflater
         while data:
             if inflater.eof:
                 if not members:
                     raise CodingError("bytes follow the end of the compressed data")
+                count.next()
                 inflater = zlib.decompressobj(window_bits)
             try:
                 piece = inflater.decompress(data, PIECE_BYTES)
@@ -44,7 +73,7 @@ def _zlib_pieces(window_bits: int, *, members: bool) -> _Pieces:
                 raise CodingError(str(problem)) from None
             data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
 
-    return pieces
+    return lambda data: chain.from_iterable(map(pieces_of_slice, _slices(data)))
 
 
 def _gzip() -> _Pieces:
@@ -82,11 +111,13 @@ def _zstd() -> _Pieces:
     zstd = _zstd_module()
     options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
     decompressor = zstd.ZstdDecompressor(options=options)
+    count = _Members()
 
-    def pieces(data: bytes) -> Iterator[bytes]:
+    def pieces_of_slice(data: bytes) -> Iterator[bytes]:
         nonlocal decompressor
         while True:
             if decompressor.eof:  # another frame follows
+                count.next()
                 decompressor = zstd.ZstdDecompressor(options=options)
             try:
                 yield decompressor.decompress(data, PIECE_BYTES)
@@ -96,7 +127,7 @@ def _zstd() -> _Pieces:
             if not data and (decompressor.eof or decompressor.needs_input):
                 return
 
-    return pieces
+    return lambda data: chain.from_iterable(map(pieces_of_slice, _slices(data)))
 
 
 def _zstd_module() -> Any:
@@ -166,15 +197,17 @@ class BodyDecoder:
     """Decodes a body with the given codings, each a pair of header field and name, in the order they were applied.
 
     A body that is not in a coding, or in one that is unknown, passes that coding unchanged. max_bytes: of what the
-    codings produce, each of them alone, since a few bytes in several codings may stand for terabytes. exceeded: whether
-    that was reached; nothing more is decoded then. Raises ImportError if the library for a coding is not installed.
+    codings produce, each of them alone, since a few bytes in several codings may stand for terabytes. limit: which
+    limit was reached, in a sentence; None if none was. Nothing more is decoded then. Raises ImportError if the library
+    for a coding is not installed.
     """
 
     def __init__(self, codings: Sequence[tuple[str, str]], max_bytes: int = sys.maxsize) -> None:
         self._stages = [_Stage(*coding) for coding in reversed(codings[:MAX_CODINGS])]
         self._too_many = len(codings) > MAX_CODINGS
+        self._max_bytes = max_bytes
         self._left_bytes = [max_bytes] * len(self._stages)
-        self.exceeded = False
+        self.limit: str | None = None
 
     @property
     def fault(self) -> str | None:
@@ -185,16 +218,21 @@ class BodyDecoder:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decode the next bytes of the body. The pieces together are what was decoded."""
-        return self._through(0, data)
+        try:
+            yield from self._through(0, data)
+        except _TooManyMembersError:
+            self.limit = f"the body has more than {MAX_MEMBERS:,} compressed members"
 
     def _through(self, number: int, data: bytes) -> Iterator[bytes]:
         if number == len(self._stages):
             yield data
             return
+        if self.limit is not None:
+            return
         for piece in self._stages[number].feed(data):
             self._left_bytes[number] -= len(piece)
             if self._left_bytes[number] < 0:
-                self.exceeded = True
-            if self.exceeded:
+                self.limit = f"the decompressed body is larger than {self._max_bytes // _MIB} MiB"
+            if self.limit is not None:
                 return
             yield from self._through(number + 1, piece)

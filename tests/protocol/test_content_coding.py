@@ -5,6 +5,7 @@ import os
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import brotli
 import pytest
@@ -118,8 +119,44 @@ def test_what_each_coding_produces_is_bounded(outer: int) -> None:
         bomb = gzip.compress(bomb)
     decoder = BodyDecoder([("Content-Encoding", "gzip")] * outer, 2 * PIECE_BYTES)
     assert len(decoded(decoder, bomb)) <= 2 * PIECE_BYTES
-    assert decoder.exceeded
+    assert decoder.limit == "the decompressed body is larger than 2 MiB"
     assert decoded(decoder, gzip.compress(b"more")) == b""
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_the_number_of_members_is_bounded(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Empty ones decode to nothing, which no other limit counts."""
+    monkeypatch.setattr(content_coding, "MAX_MEMBERS", 500)
+    name, encode = ENCODERS[kind]
+    decoder = BodyDecoder([("Content-Encoding", name)])
+    assert decoded(decoder, *[encode(b"")] * 499, encode(TEXT)) == TEXT
+    assert decoder.limit is None
+    assert decoded(decoder, encode(TEXT)) == b""
+    assert decoder.limit == "the body has more than 500 compressed members"
+    assert decoded(decoder, encode(TEXT)) == b""
+    assert decoder.fault is None
+
+
+def test_the_rest_of_a_large_read_is_not_copied_after_each_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    class Counted:
+        def __init__(self, window_bits: int) -> None:
+            self._inflater = original(window_bits)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            sizes.append(len(data))
+            return self._inflater.decompress(data, most)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inflater, name)
+
+    original = zlib.decompressobj
+    monkeypatch.setattr(content_coding.zlib, "decompressobj", Counted)
+    members = 3000
+    assert decoded(BodyDecoder([("Content-Encoding", "gzip")]), gzip.compress(b"") * members) == b""
+    assert len(sizes) >= members
+    assert max(sizes) <= 4096
 
 
 def test_a_window_larger_than_clients_must_accept_is_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.contract.decoding.limits import MAX_RESPONSE_BYTES, in_mib
+from harness.contract.decoding.limits import MAX_RESPONSE_BYTES
 from harness.protocol.content_coding import BodyDecoder
 from harness.protocol.http1 import ResponseHead
 
@@ -23,8 +23,4 @@ def decoded_body(head: ResponseHead | None, body: bytes) -> DecodedBody:
     decoder, decoded = BodyDecoder(head.body_codings, MAX_RESPONSE_BYTES), bytearray()
     for piece in decoder.feed(body):
         decoded += piece
-    if decoder.exceeded:
-        return DecodedBody(
-            bytes(decoded), f"the decompressed body is larger than {in_mib(MAX_RESPONSE_BYTES)}"
-        )
-    return DecodedBody(bytes(decoded), decoder.fault)
+    return DecodedBody(bytes(decoded), decoder.limit or decoder.fault)

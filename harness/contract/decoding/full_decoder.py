@@ -182,8 +182,7 @@ class FullDecoder:
             tokens += self._on_text(self._sse, piece, arrival_ns)
             if self.limit is not None:
                 return tokens
-        if self._codings.exceeded:
-            self.limit = f"the decompressed response is larger than {in_mib(MAX_RESPONSE_BYTES)}"
+        self.limit = self._codings.limit
         return tokens
 
     def _on_text(self, sse: SseDecoder, text: bytes, arrival_ns: int) -> int:

@@ -152,7 +152,7 @@ def test_a_bomb_is_decompressed_up_to_a_limit(
     decoder = FullDecoder()
     decoder.feed(1, head(200, CODED))
     decoder.feed(2, bomb)
-    assert decoder.limit == "the decompressed response is larger than 1 MiB"
+    assert decoder.limit == "the decompressed body is larger than 1 MiB"
     assert decoder.frame_count < 1200
 
 
