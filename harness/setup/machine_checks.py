@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
 from harness.config.load_settings import LoadSettings
+from harness.contract.decoding.token_layout import token_reader_in_use
 from harness.errors import SettingsError
 from harness.load.bounds.limits import MARGIN, LoadLimits, limits_here, peak_rate, refuse_impossible
 from harness.load.bounds.machine import (
@@ -57,7 +58,7 @@ def check_machine(plan: LoadSettings, users: int, out: Path) -> Iterator[SetupFi
     yield check_clock(time.get_clock_info("monotonic").resolution, _wall_drift_s())
     yield check_timer(_overshoots_s())
     yield check_receive_stamps(_stamp_lag_ns())
-    yield check_reader(reader_in_use())
+    yield check_readers(reader_in_use(), token_reader_in_use())
     yield check_proxy(os.environ)
 
 
@@ -246,14 +247,19 @@ def check_receive_stamps(lag_ns: int | None) -> SetupFinding:
     )
 
 
-def check_reader(reader: str) -> SetupFinding:
-    """reader: which implementation reads the load's sockets (harness.transport.ready_sockets)."""
-    if reader == NATIVE:
-        return ok("reader", "sockets are read by the extension in C, a process's sockets at once")
+def check_readers(of_sockets: str, of_tokens: str) -> SetupFinding:
+    """Which implementations read the load's sockets and take its tokens: NATIVE, otherwise PYTHON."""
+    in_python = [
+        text
+        for text, reader in (("sockets are read", of_sockets), ("tokens are taken", of_tokens))
+        if reader != NATIVE
+    ]
+    if not in_python:
+        return ok("readers", "sockets are read and tokens taken by the extensions in C")
     return ok(
-        "reader",
-        "sockets are read in Python, which takes more CPU time: for the faster reader in C (Linux), install a C "
-        "compiler and install the harness again",
+        "readers",
+        f"{' and '.join(in_python)} in Python, which takes more CPU time: for the faster extensions in C (Linux), "
+        "install a C compiler and install the harness again",
     )
 
 

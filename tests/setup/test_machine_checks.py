@@ -17,7 +17,7 @@ from harness.setup.machine_checks import (
     check_memory,
     check_ports,
     check_proxy,
-    check_reader,
+    check_readers,
     check_receive_stamps,
     check_timer,
 )
@@ -72,8 +72,8 @@ LIMITS = LoadLimits(Machine(2, 20 * GB, 10_000, 28_232), 1, cost_s=lambda: 0.001
         (lambda: check_timer([0.0001] * 90 + [0.02] * 10), "warn"),
         (lambda: check_receive_stamps(0), "ok"),
         (lambda: check_receive_stamps(None), "warn"),
-        (lambda: check_reader("native"), "ok"),
-        (lambda: check_reader("python"), "ok"),
+        (lambda: check_readers("native", "native"), "ok"),
+        (lambda: check_readers("python", "native"), "ok"),
         (lambda: check_proxy({"HTTP_PROXY": "", "NO_PROXY": "x"}), "ok"),
         (lambda: check_proxy({"https_proxy": "http://p"}), "warn"),
     ],
@@ -87,8 +87,10 @@ def test_limits(check: Callable[[], SetupFinding], status: str) -> None:
 def test_advice_names_numbers_and_variables_but_no_secrets() -> None:
     assert check_file_limit(10_001, 1024, 20_000).advice == "before the test: ulimit -n 10001"
     assert "hard limit" in check_file_limit(30_000, 1024, 20_000).advice
-    assert "in C" in check_reader("native").detail
-    assert "in Python" in check_reader("python").detail
+    assert "in C" in check_readers("native", "native").detail
+    assert "sockets are read in Python" in check_readers("python", "native").detail
+    assert "tokens are taken in Python" in check_readers("native", "python").detail
+    assert "sockets are read and tokens are taken in Python" in check_readers("python", "python").detail
     assert "https_proxy is set" in check_proxy({"https_proxy": "http://user:pw@p"}).detail
     assert "pw" not in check_proxy({"https_proxy": "http://user:pw@p"}).detail
 
@@ -98,7 +100,7 @@ def test_every_check_runs_on_this_machine(tmp_path: Path) -> None:
     found = {finding.name: finding for finding in checks}
     assert list(found) == [
         *("python", "versions", "extras", "cores", "memory", "file limit", "ports", "load", "loopback"),
-        *("disk", "clock", "timer", "receive stamps", "reader", "proxy"),
+        *("disk", "clock", "timer", "receive stamps", "readers", "proxy"),
     ]
     assert "locust 2." in found["versions"].detail
     assert "about 250 needed" in found["file limit"].detail

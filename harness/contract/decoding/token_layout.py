@@ -98,6 +98,11 @@ class _TakesNothing:
 NO_READER: TokenReader = _TakesNothing()
 
 
+def token_reader_in_use() -> str:
+    """Which implementation takes plain tokens: ``native`` or ``python``."""
+    return "python" if native_reader is None else "native"
+
+
 def token_reader(log: ReadLog) -> TokenReader:
     """A new reader of the tokens of one stream; NO_READER if it was not compiled. log: of that stream."""
     return NO_READER if native_reader is None else native_reader.TokenReader(*log.buffers)
