@@ -257,9 +257,11 @@ class ScenarioRunner:
     """Runs scenarios on an event loop in its own thread, for synchronous callers."""
 
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
+        self.context = ScenarioContext(
+            settings, limits
+        )  # may refuse the settings, and then nothing is to be closed
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="scenarios", daemon=True)
-        self.context = ScenarioContext(settings, limits)
 
     def __enter__(self) -> Self:
         self._thread.start()

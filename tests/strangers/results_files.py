@@ -440,7 +440,7 @@ def histograms() -> Iterator[tuple[str, Make, str]]:
         "text": b"a histogram",
         "data cut off": _deflated(2, 1, 1.0, 1.0, 1.0, 1, rest=one)[:-3],
         "data after the end": _deflated(2, 1, 1.0, 1.0, 1.0, 1, rest=one) + b"more",
-        "a format of the future": _deflated(3, 1, 1.0, 1.0, 1.0, 1, rest=one),
+        "a format of the future": _deflated(4, 1, 1.0, 1.0, 1.0, 1, rest=one),
         "fewer buckets than it says": _deflated(2, 1, 1.0, 1.0, 1.0, 60_000, rest=one),
         "a bucket that does not exist": _deflated(2, 1, 1.0, 1.0, 1.0, 1, rest=struct.pack("<Hq", 65_000, 1)),
         "a negative count": _deflated(2, 1, 1.0, 1.0, 1.0, 1, rest=struct.pack("<Hq", 5, -1)),

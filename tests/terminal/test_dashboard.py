@@ -46,7 +46,7 @@ def test_a_large_screen_shows_everything() -> None:
         "running  0:20  0:40 left",
         "10.0 started   10.0 ended   6 in flight   6 users",
         "120 scheduled   120 done",
-        "TTFT p50          59.9",
+        "TTFT p50          60.0",
         "TTFT p95           120",
         "limit 100",
         "ITL p95           50.0",

@@ -21,7 +21,7 @@ def test_a_running_test() -> None:
         with_streams(live(), failed=3, violations={"terminal.last": 2, "ids.unique": 1}), in_flight=6
     )
     assert progress_line(document, SUITE) == (
-        "0:20, 6 in flight, 10.0/s, TTFT p50 59.9 p95 120 p99 120 ms, ITL p95 50.0 ms, 3 failed, 3 violations, "
+        "0:20, 6 in flight, 10.0/s, TTFT p50 60.0 p95 120 p99 120 ms, ITL p95 50.0 ms, 3 failed, 3 violations, "
         "conformance 54/92 tests, 2 requirements FAILED, 0:40 left"
     )
 

@@ -29,6 +29,7 @@ from tests.load.run_server import HEAD, read_request
 from tests.transport.servers import cut_detail
 
 BUDGETS = Budgets(first_event_s=0.4, terminal_close_s=0.3, heartbeat_s=0.2, run_s=5)
+PATIENT = Budgets(first_event_s=30, terminal_close_s=30, heartbeat_s=30, run_s=60)  # for many streams at once
 REQUEST = HttpRequest.post_json("/runs", (("Authorization", "Bearer t"),), {"a": "ü"})
 TOKEN = b'id: 1-0\ndata: {"type":"token","content":"caf\xc3\xa9"}\n\n'
 DONE = b'id: 1-1\ndata: {"type":"done","runId":"r"}\n\n'
@@ -338,7 +339,7 @@ def test_many_streams_leak_no_descriptor() -> None:
         client(endpoint).exchange(REQUEST, "warm-up: the hub opens its own descriptors")
     before = open_descriptors()
     with listening(sending(HEAD + chunk(TOKEN), chunk(DONE), b"0\r\n\r\n", pause_s=0.02)) as endpoint:
-        exchange = client(endpoint).exchange
+        exchange = GeventClient(endpoint, PATIENT).exchange
         running = [gevent.spawn(exchange, REQUEST, f"run {number}") for number in range(100)]
         exchanges = [greenlet.get() for greenlet in running]
     assert [exchange.label for exchange in exchanges] == [f"run {number}" for number in range(100)]
