@@ -34,9 +34,12 @@ def curl_file(folder: Path, url: str, tool: str) -> None:
 
 
 def init_doctor_check(
-    folder: Path, url: str, *, suite: Mapping[str, object] | None = None
+    folder: Path, url: str, *, suite: Mapping[str, object] | None = None, duration: str = "3s"
 ) -> subprocess.CompletedProcess[str]:
-    """Run init, doctor and check as a new user does; returns the result of check. suite: patches that restrict it."""
+    """Run init, doctor and check as a new user does; returns the result of check.
+
+    suite: patches that restrict it. duration: of the load.
+    """
     curl_file(folder, url, "crawl")
     token = {"HARNESS_TARGET__TOKEN": TOKEN}
     init = harness("init", "--from-curl", "run.sh", folder=folder, variables=token)
@@ -48,7 +51,7 @@ def init_doctor_check(
         row["name"]: row["standing"] for row in json.loads(doctor.stdout)["rows"] if row["of"] == "target"
     }
     assert rows["token"] == rows["stream"] == rows["buffering"] == "ok"
-    load = ("--users", "3", "--duration", "3s", "--journey", "fresh=1", "--journey", "replay=2")
+    load = ("--users", "3", "--duration", duration, "--journey", "fresh=1", "--journey", "replay=2")
     return harness("check", "--json", "--out", "out", *load, folder=folder, variables=token, patches=suite)
 
 
@@ -66,7 +69,7 @@ def test_a_conforming_server_passes(tmp_path: Path) -> None:
 
 def test_a_server_that_drops_frames_fails(tmp_path: Path) -> None:
     with acme_process(drop=2) as url:
-        check = init_doctor_check(tmp_path, url, suite=only("resume.replay or resume.joins"))
+        check = init_doctor_check(tmp_path, url, suite=only("resume.replay or resume.joins"), duration="8s")
     document = json.loads(check.stdout)
     assert check.returncode == document["exit_code"] == 1
     assert document["verdict"] == "failed"

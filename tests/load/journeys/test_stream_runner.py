@@ -28,7 +28,12 @@ def test_a_stopped_user(tmp_path: Path, journey: str, stopping: bool, word: str)
         rig.runner.run_lengths["long"] = 200
         rig.runner.rng = random.Random(3)
         user = gevent.spawn(JOURNEYS[journey], rig.runner, None)
-        gevent.sleep(0.15)
+        requests, opened = {"conflict": (2, 1), "race": (3, 3)}.get(journey, (1, 1))
+        assert rig.server is not None
+        with gevent.Timeout(60):
+            while len(rig.server.received) < requests or rig.collector.open_streams != opened:
+                gevent.sleep(0.01)
+        gevent.sleep(0.1)
         rig.stopping = stopping
         user.kill()
         rig.collector.close()
