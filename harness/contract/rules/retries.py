@@ -22,9 +22,13 @@ _RACING_MS = 100.0  # a retry sent up to this long before the terminal event rac
 
 
 def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
-    """How long before the terminal event's arrival the retry was sent, in ms; None if they did not race."""
+    """How long before the terminal event's arrival the retry was sent, in ms; None if they did not race.
+
+    They raced only if the server began to answer the retry before it ended the run: on a busy machine it may look at a
+    retry that was sent in time only after the end.
+    """
     over_ns = _last_event_ns(original)
-    if over_ns is None or retry.timing.sent_ns is None:
+    if over_ns is None or retry.timing.sent_ns is None or retry.head_ns is None or retry.head_ns > over_ns:
         return None
     lead_ms = (over_ns - retry.timing.sent_ns) / 1e6
     return lead_ms if 0 <= lead_ms <= _RACING_MS else None

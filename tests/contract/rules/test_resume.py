@@ -43,6 +43,8 @@ TRUNCATED = run(token(0), ending=Ending.TRUNCATED, detail="the server closed the
 CONTROL = (whole_run(), whole_run())
 NO_RESUME = (whole_run(), another_run())
 FAILED = run(token(0), error(1))
+# A retry that was sent 5 ms before the end of RUN, which its server had not looked at by then.
+ANSWERED_LATE = scripted(*((6.0, read.data) for read in RUN.reads), sent_ms=25)
 SPACED_MS = 400  # between events that are far enough apart for a cut to be in mid-run
 
 
@@ -671,6 +673,7 @@ CASES: list[Case] = [
     ),
     case(resume.terminal_race, [(TRUNCATED, whole_run())], is_=INCONCLUSIVE, says="did not reach a"),
     case(resume.terminal_race, [(RUN, whole_run(sent_ms=31))], is_=INCONCLUSIVE, says="no retry was sent"),
+    case(resume.terminal_race, [(RUN, ANSWERED_LATE)], is_=INCONCLUSIVE, says="no retry was sent"),
     case(resume.terminal_race, [], is_=INCONCLUSIVE, says="nothing was tested"),
     # first-reader-kept
     case(
