@@ -124,17 +124,19 @@ def _joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations
 def _first_of_run(original: Exchange, joined: Sequence[Exchange]) -> Exchange:
     """The stream that began the run: `original`, or one of `joined` that the server may have read before it.
 
-    Such a stream has the run's beginning, of which `original` got only the tail. If another one that was answered in
-    flight has it too, this server replays a run in flight, so `original` has lost what it lacks.
+    Such a stream has the run's beginning, of which `original` got only the tail. If another one that was sent after the
+    first event and answered in flight has it too, this server replays a run in flight, so `original` has lost what it
+    lacks. One that was sent earlier may have been there when the first event was.
     """
     begun = max(
         (reader for reader in joined if _may_have_come_first(reader, original)),
         key=lambda reader: len(reader.sequence),
         default=original,
     )
-    over_ns = begun.over_ns
+    over_ns, first_ns = begun.over_ns, begun.summary.first_event_ns
     replays = any(
         reader.started_run
+        and (first_ns is None or reader.timing.earliest_sent_ns > first_ns)
         and reader.sequence[0] == begun.sequence[0]
         and (over_ns is None or reader.head_ns is None or (over_ns - reader.head_ns) / 1e6 > _RACING_MS)
         for reader in joined

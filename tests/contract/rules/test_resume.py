@@ -253,6 +253,15 @@ CASES: list[Case] = [
         is_=PASS,
         says="3 retries at different moments joined the run",
     ),
+    # Two that were there before the first event, of which the original is the tail.
+    case(
+        resume.joins,
+        tail(1, at=[100, 200, 300]),
+        whole_run(sent_ms=-1, at=[5, 101, 201, 301]),
+        whole_run(sent_ms=-0.5, at=[5, 101, 201, 301]),
+        is_=PASS,
+        says="2 retries at different moments joined the run",
+    ),
     case(
         resume.joins,
         tail(1, at=[0, 200, 300]),
