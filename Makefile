@@ -79,17 +79,15 @@ test-exhaustive: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
 
-# Debian's packages. Another Chromium does as well; without one, the headless shell is the cheapest.
-PROGRAMS := chromium-headless-shell redis-server
+PROGRAMS := chromium redis-server
 mutants real: PROGRAMS := redis-server
 
 programs:
 	@missing=; for one in $(PROGRAMS); do command -v $$one >/dev/null || \
-	{ [ $$one = chromium-headless-shell ] && { command -v chromium || command -v google-chrome; } >/dev/null; } || \
-	missing="$$missing $$one"; done; \
+	{ [ $$one = chromium ] && command -v google-chrome >/dev/null; } || missing="$$missing $$one"; done; \
 	if [ -z "$$missing" ]; then :; \
-	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && \
-	{ apt-get install -qq -y $$missing >/dev/null || apt-get install -qq -y $(PROGRAMS:%-headless-shell=%) >/dev/null; }; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -qq -y $$missing >/dev/null; \
 	else echo "not installed, and cannot be installed without root: $$missing. Tests that need it will be skipped"; fi
 
 lint: $(VENV)/.dev
