@@ -67,7 +67,7 @@ def _in_suite(command: str, within_s: float, mask: Callable[[str], str]) -> None
         f"{'z' * 9000}{TOKEN}{'y' * (8192 - 5)}",
     ],
 )
-def test_no_secret_of_what_a_command_printed_is_told(
+def test_what_a_command_printed_is_shown_without_secrets(
     run: Callable[..., None], printed: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "printed"

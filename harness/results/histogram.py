@@ -318,7 +318,7 @@ class Histogram:
 
 
 def places_of_wide(places: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
-    """Where wide buckets are counted. places: their own indexes. Raises ValueError if there is no such bucket."""
+    """Indexes at which wide buckets are counted. places: their own. Raises ValueError for an unknown bucket."""
     if (places >= WIDE_BUCKETS).any():
         raise ValueError(INCONSISTENT)
     return _WIDE_PLACES[places.astype(np.int64) * PER_WIDE].astype(np.uint16)

@@ -311,7 +311,10 @@ def test_each_request_before_a_run_has_what_the_earlier_ones_keep() -> None:
     first, second = one.profile.before_run
     assert one.creation(first, values).json()["method"] == "initialize"
     values |= one.kept(first, reply(200, b"{}", {"Mcp-Session-Id": "s-1"}))
-    told = one.creation(second, values)
-    assert (told.json()["method"], told.header("mcp-session-id")) == ("notifications/initialized", "s-1")
+    notification = one.creation(second, values)
+    assert (notification.json()["method"], notification.header("mcp-session-id")) == (
+        "notifications/initialized",
+        "s-1",
+    )
     assert one.kept(second, reply(202)) == {}
     assert one.run_with(values).header("mcp-session-id") == "s-1"

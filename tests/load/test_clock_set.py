@@ -151,6 +151,6 @@ def test_a_restart_by_the_suite_is_when_it_was(
     monkeypatch.setattr(restarting, "time", clocks)
     clocks.pass_s(10)
     clocks.wall += by_ns
-    told = tmp_path / "restart"
-    asyncio.run(restarting.Restarting("true", 60, tells=told).restart())
-    assert RestartBySuite(told).begun_ns() == START + 10 * SECOND
+    record = tmp_path / "restart"
+    asyncio.run(restarting.Restarting("true", 60, tells=record).restart())
+    assert RestartBySuite(record).begun_ns() == START + 10 * SECOND

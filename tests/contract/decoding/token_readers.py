@@ -15,7 +15,7 @@ TOKEN_READERS = ("native", "python")
 
 @contextmanager
 def token_reader_in_use(kind: str) -> Iterator[None]:
-    """Decode with either. Only where there is no compiler may the native one be absent."""
+    """Decode with the reader in C or without it (``python``). The one in C may be absent only without a compiler."""
     if kind == "python":
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(token_layout, "native_reader", None)
