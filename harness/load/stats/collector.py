@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
+from harness.contract.decoding.token_layout import token_reader_in_use
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
@@ -229,6 +230,7 @@ class Collector:
         batch.totals["reads_stamped"] += measured.stamped
         batch.totals["reads_unstamped"] += measured.unstamped
         batch.totals[f"reads_{reader_in_use()}"] += measured.stamped + measured.unstamped
+        batch.totals[f"tokens_{token_reader_in_use()}"] += measured.tokens
 
     def _record_later(self, metric: str, journey: str, values: TimedValues) -> None:
         """Record them together with those of other streams, in this batch."""

@@ -301,10 +301,10 @@ def receive_stamp(stamped: int, unstamped: int) -> str | None:
     return "mixed" if stamped and unstamped else "kernel" if stamped else "user"
 
 
-def receive_reader(native: int, python: int) -> str | None:
-    """What read the streams: "native" (the extension), "python" or "mixed"; None without reads.
+def implementation_used(native: int, python: int) -> str | None:
+    """What did the work: "native" (an extension in C), "python" or "mixed"; None if there was none.
 
-    native, python: reads by either.
+    native, python: work done by either: reads, or tokens taken.
     """
     if not native and not python:
         return None

@@ -19,7 +19,7 @@ from gevent.threadpool import ThreadPool
 
 from harness.errors import SettingsError
 from harness.load.schedule.plan import first_measured_second
-from harness.load.stats.live import receive_reader, receive_stamp
+from harness.load.stats.live import implementation_used, receive_stamp
 from harness.load.stats.run_totals import RunTotals
 from harness.load.stats.stats_batch import StatsBatch
 from harness.results.ledger import Ledger
@@ -227,7 +227,8 @@ class ResultsRecorder:
             **run_state,
             "load_state": state,
             "receive_stamp": receive_stamp(totals["reads_stamped"], totals["reads_unstamped"]),
-            "receive_reader": receive_reader(totals["reads_native"], totals["reads_python"]),
+            "receive_reader": implementation_used(totals["reads_native"], totals["reads_python"]),
+            "token_reader": implementation_used(totals["tokens_native"], totals["tokens_python"]),
             "tokens": totals["tokens"],
             "coalesced_tokens": totals["coalesced_tokens"],
             "load_warnings": dict(self.totals.warnings),

@@ -38,7 +38,7 @@ class StatsBatch:
     - restart: runs that a restart of the server affected, by the names of RestartCost. lost_at: epoch ns of a process's
       first connection that was lost at a restart.
     - totals: "tokens", "coalesced_tokens", "reads_stamped", "reads_unstamped"; "reads_native", "reads_python";
-      "traces_left_out".
+      "tokens_native", "tokens_python", by the token reader of the process; "traces_left_out".
 
     open: streams in flight by journey when the batch was taken; None from a process without users.
     histograms: by metric, journey and second. traces: for a collector, not for the results file.

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from harness.contract.decoding.token_layout import token_reader_in_use
 from harness.contract.exchange import Ending
 from harness.contract.finding import Finding, Location, Verdict
 from harness.load.stats.collector import Collector, CollectorClosedError, PendingStream
@@ -70,6 +71,7 @@ def test_a_stream_is_scheduled_and_ended_once() -> None:
         "reads_stamped": 3,
         "reads_unstamped": 0,
         f"reads_{reader_in_use()}": 3,
+        f"tokens_{token_reader_in_use()}": 2,
     }
     assert not collector.take()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import gevent
 import pytest
 
+from harness.contract.decoding.token_layout import token_reader_in_use
 from harness.errors import SettingsError
 from harness.load.stats.collector import Collector
 from harness.load.stats.recorder import ResultsRecorder, _notify, free_file
@@ -52,6 +53,7 @@ def test_everything_is_in_the_file_at_the_end(tmp_path: Path) -> None:
     assert manifest["state"] == "finished"
     assert manifest["receive_stamp"] == "kernel"
     assert manifest["receive_reader"] == reader_in_use()
+    assert manifest["token_reader"] == token_reader_in_use()
     assert (manifest["tokens"], manifest["coalesced_tokens"], manifest["workers_lost"]) == (
         6,
         0,
