@@ -1,7 +1,8 @@
 /* A server of agent runs with a known schedule: the truth for the compared clients.
  *
  * POST /agent/workflow-actions answers with an event stream of --tokens token events and one `done`. The first
- * token is due --first-token-us after the request was read, each further event --gap-us after the one before.
+ * token is due --first-token-us after the request arrived, by the kernel's timestamp: if this thread reads it late,
+ * that is lateness of the target. Each further event is due --gap-us after the one before.
  * Every event is a separate write. `t` in its data is the time at which it was written to the kernel
  * (CLOCK_MONOTONIC, ns). With both times 0 the response is a prebuilt block without `t`: a blast.
  *
@@ -27,6 +28,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +37,7 @@ enum {
     REQUEST_BYTES = 64 * 1024,  /* head and body; the connection is closed if a client sends more */
     ACCEPT_AT_ONCE = 64,        /* a burst of connects must not delay due events */
     SEND_AT_ONCE = 256,         /* due events must not delay requests */
+    MOST_LAG_S = 10,            /* more means that the wall clock was set */
     REBUILD_BLAST_S = 60,       /* the ids of a prebuilt answer stay near the wall clock */
     BIN_NS = 10 * 1000,
     BINS = 1000 * 1000,         /* 10 s in steps of 10 us; larger values count in the last */
@@ -70,6 +73,20 @@ static int64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 /* Read once: ids from the monotonic clock increase even if the wall clock is set back. */
 static int64_t wall_ahead_ns;
+
+/* The wall clock minus the monotonic clock, now: of a few readings the one in the least time. */
+static int64_t measured_ahead_ns(void)
+{
+    int64_t least_ns = INT64_MAX, ahead_ns = 0;
+    for (int count = 0; count < 4; count++) {
+        int64_t before_ns = now_ns(), wall_ns = clock_ns(CLOCK_REALTIME), took_ns = now_ns() - before_ns;
+        if (took_ns < least_ns) {
+            least_ns = took_ns;
+            ahead_ns = wall_ns - before_ns - took_ns / 2;
+        }
+    }
+    return ahead_ns;
+}
 
 /* ---- report ---- */
 
@@ -214,12 +231,13 @@ struct connection {
     bool wants_writable;
     char *request;       /* received bytes, not yet answered */
     size_t request_length;
+    int64_t arrived_ns;  /* when the newest of them arrived */
     struct blast *blast; /* being sent: this, from blast_sent on, or `backlog` */
     size_t blast_sent;
     char *backlog;       /* bytes that the socket did not accept */
     size_t backlog_length, backlog_room;
     int sequence;        /* of the next due event */
-    int64_t request_ns, due_ns, run;
+    int64_t request_ns, due_ns, run; /* request_ns: when the request had arrived */
     struct queue *queue; /* NULL if no event is due */
     struct connection *earlier, *later;
 };
@@ -379,7 +397,7 @@ static void start_stream(struct connection *one)
         return;
     }
     one->sequence = 0;
-    one->request_ns = now_ns();
+    one->request_ns = one->arrived_ns;
     if (deliver(one, STREAM_HEAD, sizeof STREAM_HEAD - 1))
         enqueue(&first_tokens, one, one->request_ns + option.first_token_ns);
 }
@@ -468,18 +486,39 @@ static void answer_next(struct connection *one)
     }
 }
 
+/* When the bytes of a read arrived; `read_ns` without a plausible timestamp. Monotonic clock. */
+static int64_t arrival_ns(struct msghdr *message, int64_t read_ns)
+{
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SO_TIMESTAMPNS) continue;
+        struct timespec stamp;
+        memcpy(&stamp, CMSG_DATA(header), sizeof stamp);
+        int64_t lag_ns = read_ns + measured_ahead_ns() - ((int64_t)stamp.tv_sec * 1000000000 + stamp.tv_nsec);
+        if (lag_ns >= 0 && lag_ns < MOST_LAG_S * 1000000000ll) return read_ns - lag_ns;
+    }
+    return read_ns;
+}
+
 static void on_readable(struct connection *one)
 {
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
     if (one->request_length == REQUEST_BYTES) {
         hang_up(one);
         return;
     }
-    ssize_t came = recv(one->fd, one->request + one->request_length, REQUEST_BYTES - one->request_length, 0);
+    struct iovec part = {one->request + one->request_length, REQUEST_BYTES - one->request_length};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t came = recvmsg(one->fd, &message, 0);
     if (came < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (came <= 0) {
         hang_up(one);
         return;
     }
+    one->arrived_ns = arrival_ns(&message, now_ns());
     one->request_length += came;
     answer_next(one);
 }
@@ -550,6 +589,7 @@ static int listen_on(int port)
 {
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    setsockopt(listener, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on); /* so have the connections that it accepts */
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;

@@ -65,6 +65,7 @@ class Target:
         self.kind = kind
         self.rhythm = rhythm
         self.base_url = f"http://127.0.0.1:{port}"
+        self.pid = process.pid
         self._process = process
 
     def report(self) -> dict[str, Any]:
@@ -72,7 +73,8 @@ class Target:
 
         open, streams, broken_off: streams in flight, complete, and closed early by the client. events: written to the
         kernel (of a blast: counted after the whole response). held_back: writes that a full socket did not accept.
-        lateness_us: sends against the schedule. first_token_us: from reading a request to sending its first token.
+        lateness_us: sends against the schedule. first_token_us: from a request's arrival to sending its first token;
+        the arrival is the kernel's, in Python the time of the read.
         """
         with urllib.request.urlopen(f"{self.base_url}/report", timeout=10) as response:
             report: dict[str, Any] = json.load(response)

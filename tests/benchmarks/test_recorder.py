@@ -38,6 +38,13 @@ def test_percentiles_are_nearest_rank_and_never_too_low() -> None:
     assert distribution.document() == {"count": 100, "p50": 50.0, "p99": 99.0, "max": 99.999999}
 
 
+def test_errors_of_timestamps_have_fine_bins(recorder: Recorder) -> None:
+    """A goal of 10 us can't be decided by bins of 10 us."""
+    recorder.kernel_error.add(10_100)
+    recorder.kernel_error.add(11_000)
+    assert recorder.kernel_error.percentile_ms(50) == 0.0105
+
+
 def test_one_outlier_in_101_values_is_above_p99() -> None:
     distribution = Distribution()
     for _ in range(100):

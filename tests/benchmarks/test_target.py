@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -96,6 +98,28 @@ def test_it_keeps_its_schedule_and_writes_send_times(
     assert report["first_token_us"]["p50"] == report["first_token_us"]["max"] >= 60_000
     assert report["lateness_us"]["count"] == PACED.tokens + 1
     assert 0 <= report["lateness_us"]["p50"] <= report["lateness_us"]["p99"] <= report["lateness_us"]["max"]
+
+
+@pytest.mark.skipif(compiler() is None, reason="the target in Python has no arrival times")
+def test_a_request_that_is_read_late_has_waited_since_it_arrived() -> None:
+    """Or each client's TTFT would seem wrong by the time for which a busy target had not read its request."""
+    with (
+        running_target(PACED, kind="c", lifetime_s=60) as target,
+        closing(http.client.HTTPConnection("127.0.0.1", target.port, timeout=10)) as connection,
+    ):
+        connection.connect()
+        os.kill(target.pid, signal.SIGSTOP)
+        requested_ns = time.monotonic_ns()
+        connection.request("POST", PATH, b"{}", {"Content-Type": "application/json"})
+        arrived_ns = time.monotonic_ns()
+        time.sleep(0.3)
+        os.kill(target.pid, signal.SIGCONT)
+        first_ns = int(str(data_of(connection.getresponse().read().decode())[0]["t"]))
+        report = target.report()
+    assert first_ns - arrived_ns >= 300_000_000
+    first_token_us = report["first_token_us"]["max"]
+    assert (first_ns - arrived_ns) / 1e3 - 50 <= first_token_us <= (first_ns - requested_ns) / 1e3 + 50
+    assert report["lateness_us"]["max"] >= 240_000
 
 
 def test_a_connection_is_reused(connection: http.client.HTTPConnection) -> None:

@@ -14,20 +14,22 @@ from pathlib import Path
 from typing import Any
 
 BIN_NS = 10_000
-_BINS = 1_000_000  # 10 s; larger values count in the last
+FINE_BIN_NS = 500  # for values of a few microseconds
+_BINS = 1_000_000  # 10 s, or 0.5 s of fine ones; larger values count in the last
 
 
 class Distribution:
-    """Durations in bins of 10 us, of constant size."""
+    """Durations in bins of `bin_ns`, of constant size."""
 
-    def __init__(self) -> None:
+    def __init__(self, bin_ns: int = BIN_NS) -> None:
+        self._bin_ns = bin_ns
         self._bins = array("L", bytes(array("L").itemsize * _BINS))
         self.count = 0
         self.max_ns = 0
 
     def add(self, duration_ns: int) -> None:
         """Count a duration; a negative one counts as zero."""
-        self._bins[min(max(0, duration_ns // BIN_NS), _BINS - 1)] += 1
+        self._bins[min(max(0, duration_ns // self._bin_ns), _BINS - 1)] += 1
         self.count += 1
         self.max_ns = max(self.max_ns, duration_ns)
 
@@ -37,7 +39,7 @@ class Distribution:
         for number, count in enumerate(self._bins):
             seen += count
             if count and seen >= rank:
-                return min((number + 1) * BIN_NS, self.max_ns) / 1e6
+                return min((number + 1) * self._bin_ns, self.max_ns) / 1e6
         return None
 
     def document(self) -> dict[str, Any]:
@@ -63,7 +65,8 @@ class Recorder:
         self.streams = 0
         self.opened_ns: int | None = None
         self.closed_ns: int | None = None
-        self.lag, self.ttft, self.kernel_error = Distribution(), Distribution(), Distribution()
+        self.lag, self.ttft = Distribution(), Distribution()
+        self.kernel_error = Distribution(FINE_BIN_NS)
 
     def listen(self) -> None:
         """Install the signal handlers; call it in the main thread."""
