@@ -6,41 +6,94 @@ import fcntl
 import os
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import IO
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Self
 
 from harness.errors import HarnessError
 from harness.formatting import visible
 
-OUTPUT_BYTES = 16 * 1024 * 1024
-"""What a command prints beyond this replaces what it printed before, so that it fills no disk."""
-
 CHECK_EVERY_S = 0.2
 
+_CHECK_SOON_S = 0.01  # a command that prints much waits for its output to be read
+_PIPE_BYTES = 1024 * 1024
+_READ_BYTES = 64 * 1024
 _END_BYTES = 16_384  # of the output, for its last line
 _CUT_CHARACTERS = 8192  # of a line whose beginning is not in it: a secret that is cut would not be recognized
 _SHOWN_CHARACTERS = 200
+# A shell gives a background command another standard input, unless it is redirected.
+_DISCARD = "exec 3<&0; cat <&3 >/dev/null 2>&1 3<&- &"
 
 
 class CommandError(HarnessError):
     """A command failed; the message is what follows its name in a sentence."""
 
 
-@contextmanager
-def output_file() -> Iterator[IO[bytes]]:
-    """A file for the output of a command. Not a pipe: what it leaves in the background would keep that open."""
-    with tempfile.TemporaryFile() as output:
-        fcntl.fcntl(output, fcntl.F_SETFL, os.O_APPEND)  # it continues at the end of a file that was cut
-        yield output
+class CommandOutput:
+    """The output of a command: a pipe, the last bytes of which are kept. A context manager.
 
+    writing: the descriptor for the command. A server that the command left in the background may print for as long as
+    it runs: a file would fill the disk, and without a reader of the pipe its next line would kill it. So when the block
+    ends, a separate process reads on, and ends with the last one that can write.
+    """
 
-def bound_output(output: IO[bytes]) -> None:
-    """Cut an output that has grown beyond OUTPUT_BYTES. Call it from time to time while the command runs."""
-    if os.fstat(output.fileno()).st_size > OUTPUT_BYTES:
-        os.ftruncate(output.fileno(), 0)
+    def __init__(self) -> None:
+        self._reading, self.writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # on Linux
+            with suppress(OSError):  # a user's pipes may hold a limited size together
+                fcntl.fcntl(self._reading, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._is_closed = False
+        self.end = b""
+        self.is_cut = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.started()
+        try:
+            self.read()
+            if not self._is_closed:
+                self._leave_to_reader()
+        finally:
+            os.close(self._reading)
+
+    def started(self) -> None:
+        """The command has its end of the pipe: close this process's."""
+        if self.writing >= 0:
+            os.close(self.writing)
+            self.writing = -1
+
+    def read(self) -> float:
+        """Read what was printed, at most what the pipe holds. Returns after how many seconds to read again."""
+        size_bytes = 0
+        while not self._is_closed and size_bytes < _PIPE_BYTES:
+            try:
+                data = os.read(self._reading, _READ_BYTES)
+            except BlockingIOError:
+                break
+            self._is_closed = not data
+            size_bytes += len(data)
+            self.is_cut |= len(self.end) + len(data) > _END_BYTES
+            self.end = (self.end + data)[-_END_BYTES:]
+        return _CHECK_SOON_S if size_bytes else CHECK_EVERY_S
+
+    def _leave_to_reader(self) -> None:
+        """Have a separate process read the rest, without the environment of this one, which may contain secrets."""
+        os.set_blocking(self._reading, True)
+        try:
+            subprocess.run(
+                ["/bin/sh", "-c", _DISCARD],
+                stdin=self._reading,
+                cwd="/",
+                env={"PATH": os.environ.get("PATH", os.defpath)},
+                start_new_session=True,
+                check=True,
+            )
+        except (OSError, subprocess.CalledProcessError) as problem:
+            raise CommandError(f"left a process whose output cannot be read: {problem}") from None
 
 
 def run_shell(command: str, within_s: float, mask: Callable[[str], str] = visible) -> None:
@@ -50,19 +103,19 @@ def run_shell(command: str, within_s: float, mask: Callable[[str], str] = visibl
     fit for a message, on one line and without secrets.
     """
     until_s = time.monotonic() + within_s
-    with output_file() as output:
+    with CommandOutput() as output:
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=output.writing,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        output.started()
         try:
-            while (code := _code(process, until_s)) is None:
+            while (code := _code(process, min(until_s, time.monotonic() + output.read()))) is None:
                 if time.monotonic() >= until_s:
                     raise CommandError(late(within_s))
-                bound_output(output)
         finally:
             if process.returncode is None:
                 kill_session(process.pid)
@@ -72,9 +125,9 @@ def run_shell(command: str, within_s: float, mask: Callable[[str], str] = visibl
 
 
 def _code(process: subprocess.Popen[bytes], until_s: float) -> int | None:
-    """The exit code of a process; None if it has not ended at the next check."""
+    """The exit code of a process; None if it has not ended by then."""
     with suppress(subprocess.TimeoutExpired):
-        return process.wait(max(0.0, min(CHECK_EVERY_S, until_s - time.monotonic())))
+        return process.wait(max(0.0, until_s - time.monotonic()))
     return None
 
 
@@ -89,13 +142,12 @@ def late(within_s: float) -> str:
     return f"did not end within {within_s:g} s (budgets.restart)"
 
 
-def failure(code: int, output: IO[bytes], mask: Callable[[str], str] = visible) -> str:
+def failure(code: int, output: CommandOutput, mask: Callable[[str], str] = visible) -> str:
     """What is wrong with a command that ended with this code, with its last line. mask: as in `run_shell`."""
-    start = max(0, output.seek(0, os.SEEK_END) - _END_BYTES)
-    output.seek(start)
-    _, line_end, last_line = output.read(_END_BYTES).decode("utf-8", "replace").strip().rpartition("\n")
+    output.read()
+    _, line_end, last_line = output.end.decode("utf-8", "replace").strip().rpartition("\n")
     last_line = mask(last_line)
-    if start and not line_end:
+    if output.is_cut and not line_end:
         last_line = f"…{last_line[_CUT_CHARACTERS:]}"
     shown = f": {last_line[:_SHOWN_CHARACTERS]!r}" if last_line else ""
     return f"ended with code {code}{shown}"

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 import time
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,21 +80,101 @@ def test_what_a_command_printed_is_shown_without_secrets(
 
 
 @pytest.mark.parametrize("run", [run_shell, _in_suite])
-def test_a_command_that_prints_without_end_fills_no_disk(
-    run: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_command_that_prints_without_end_fills_neither_disk_nor_memory(run: Callable[..., None]) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises((CommandError, Undecided), match="did not end within 1 s"):
+            run("while :; do echo 0123456789012345678901234567890123456789; done", 1, str)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("run", [run_shell, _in_suite])
+def test_the_last_line_of_much_output(run: Callable[..., None]) -> None:
+    """More than a pipe holds: the command would wait for it to be read, without end."""
+    with pytest.raises((CommandError, Undecided), match=r"ended with code 7: 'the last line'$"):
+        run("head -c 5000000 /dev/zero; echo; echo the last line; exit 7", 60, str)
+
+
+@pytest.mark.parametrize("run", [run_shell, _in_suite])
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_prints_in_the_background_continues_and_its_output_goes_nowhere(
+    run: Callable[..., None], code: int, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shell_command, "OUTPUT_BYTES", 100_000)
-    sizes: list[int] = []
-    cut = os.ftruncate
+    """A server that logs every request: no file grows, and no line waits for a reader or kills it."""
+    begin, stop, done = (tmp_path / name for name in ("begin", "stop", "done"))
+    loop = (
+        f"while [ ! -e {begin} ]; do sleep 0.05; done; while [ ! -e {stop} ]; do "
+        f"head -c 3000000 /dev/zero || exit; [ -p /dev/fd/1 ] && : >{done}; done"
+    )
+    command = f"(echo $$; exec setsid sh -c '{loop}; rm {stop}') & exit {code}"
+    if code:
+        with pytest.raises((CommandError, Undecided), match=f"ended with code {code}"):
+            run(command, 60, str)
+    else:
+        run(command, 60, str)
+    begin.touch()
+    _wait(done.exists)
+    for _ in range(2):  # it goes on
+        done.unlink()
+        _wait(done.exists)
+    stop.touch()
+    _wait(lambda: not stop.exists())
 
-    def truncate(descriptor: int, size: int) -> None:
-        sizes.append(os.fstat(descriptor).st_size)
-        cut(descriptor, size)
 
-    monkeypatch.setattr(os, "ftruncate", truncate)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises((CommandError, Undecided), match="did not end within 1 s"):
-        run("while :; do echo 0123456789012345678901234567890123456789; done", 1, str)
-    assert len(sizes) > 1
-    # After a cut it begins again, at the beginning: a file that continues behind a hole would only grow.
-    assert min(sizes[1:]) < sum(sizes)
+def test_who_reads_the_rest_knows_no_secret_and_ends_with_the_last_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_TARGET__TOKEN", TOKEN)
+    stop, pipe = tmp_path / "stop", tmp_path / "pipe"
+    run_shell(f"readlink /proc/self/fd/2 >{pipe}; (while [ ! -e {stop} ]; do sleep 0.05; done) & exit 0", 60)
+    name = pipe.read_text().strip()
+    _wait(lambda: [pid for pid in _processes() if _is_reader(pid, name)])
+    (reader,) = [pid for pid in _processes() if _is_reader(pid, name)]
+    assert TOKEN.encode() not in (reader / "environ").read_bytes()
+    assert _link(reader / "cwd") == "/"
+    stop.touch()
+    _wait(lambda: not _link(reader / "exe"))
+
+
+def test_an_output_that_nobody_can_read_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stop = tmp_path / "stop"
+    monkeypatch.setattr(shell_command, "_DISCARD", "exit 9")
+    with pytest.raises(CommandError, match=r"left a process whose output cannot be read: .* exit status 9"):
+        run_shell(f"(while [ ! -e {stop} ]; do sleep 0.05; done; rm {stop}) & exit 0", 60)
+    stop.touch()
+    _wait(lambda: not stop.exists())
+
+
+@pytest.mark.parametrize("run", [run_shell, _in_suite])
+def test_no_descriptor_is_left_open(run: Callable[..., None]) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        run("sleep 0.2 & exit 0", 60, str)
+        run("echo done", 60, str)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def _is_reader(pid: Path, pipe: str) -> bool:
+    return _link(pid / "fd/0") == pipe and _link(pid / "exe").endswith("cat")
+
+
+def _processes() -> Iterator[Path]:
+    return (path for path in Path("/proc").iterdir() if path.name.isdigit())
+
+
+def _link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:  # the process has ended
+        return ""
+
+
+def _wait(until: Callable[[], object]) -> None:
+    until_s = time.monotonic() + 30
+    while not until():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)

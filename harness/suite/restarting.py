@@ -17,7 +17,7 @@ from harness.contract.rules.restart import shows_restart
 from harness.errors import SettingsError
 from harness.formatting import visible
 from harness.protocol.request import HttpRequest
-from harness.shell_command import CHECK_EVERY_S, bound_output, failure, kill_session, late, output_file
+from harness.shell_command import CommandError, CommandOutput, failure, kill_session, late
 from harness.suite.not_decided import Undecided
 
 _OUTPUT_BYTES = 4096
@@ -152,25 +152,34 @@ def _opened(path: str) -> Iterator[int]:
 
 async def run_command(command: str, within_s: float, mask: Callable[[str], str] = visible) -> None:
     """As `run_shell`, on an event loop. Raises Undecided."""
-    with output_file() as output:
-        process = await asyncio.create_subprocess_shell(
-            command, stdin=DEVNULL, stdout=output, stderr=STDOUT, start_new_session=True
-        )
-        try:
-            async with asyncio.timeout(within_s):
-                code = None
-                while code is None:
-                    with suppress(TimeoutError):
-                        code = await asyncio.wait_for(process.wait(), CHECK_EVERY_S)
-                    bound_output(output)
-        except TimeoutError:
-            raise Undecided(f"target.restart_command {late(within_s)}") from None
-        finally:
-            if process.returncode is None:
-                kill_session(process.pid)
-                await process.wait()
-        if code != 0:
-            raise Undecided(f"target.restart_command {failure(code, output, mask)}")
+    try:
+        with CommandOutput() as output:
+            await _run_command(command, within_s, mask, output)
+    except CommandError as problem:
+        raise Undecided(f"target.restart_command {problem}") from None
+
+
+async def _run_command(
+    command: str, within_s: float, mask: Callable[[str], str], output: CommandOutput
+) -> None:
+    process = await asyncio.create_subprocess_shell(
+        command, stdin=DEVNULL, stdout=output.writing, stderr=STDOUT, start_new_session=True
+    )
+    output.started()
+    try:
+        async with asyncio.timeout(within_s):
+            code = None
+            while code is None:
+                with suppress(TimeoutError):
+                    code = await asyncio.wait_for(process.wait(), output.read())
+    except TimeoutError:
+        raise CommandError(late(within_s)) from None
+    finally:
+        if process.returncode is None:
+            kill_session(process.pid)
+            await process.wait()
+    if code != 0:
+        raise CommandError(failure(code, output, mask))
 
 
 async def accepted_again(
