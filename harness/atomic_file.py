@@ -30,7 +30,7 @@ PIPE_TIMEOUT_S = 10.0
 """How long a pipe may have no reader, or a reader that does not read."""
 
 _POLL_S = 0.05
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # follows no link
 
 
 @contextmanager
@@ -199,7 +199,7 @@ def _open_special(path: Path, mode: int) -> BinaryIO:
     if stat.S_ISFIFO(mode):
         return cast("BinaryIO", io.BufferedWriter(_Pipe(path)))
     if stat.S_ISCHR(mode):
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC), "wb")
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY), "wb")
     raise OSError(errno.EINVAL, kind_problem(mode))
 
 
@@ -215,7 +215,7 @@ class _Pipe(io.RawIOBase):
         deadline_s = time.monotonic() + PIPE_TIMEOUT_S
         while True:
             try:
-                return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+                return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
             except OSError as problem:
                 if problem.errno != errno.ENXIO:
                     raise

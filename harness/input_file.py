@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.errors import SettingsError
 from harness.file_kinds import descriptor_of, kind_problem
-from harness.formatting import shown_path
+from harness.formatting import shortened
 
 TOKEN_BYTES = 64 * 1024
 """The longest token file. Servers accept header fields of 8 to 64 KiB."""
@@ -48,7 +48,7 @@ def read_text(path: Path, what: str, limit_bytes: int, *, piped: bool = False) -
     what: for messages, for example "the token file". piped: whether the path may also be an open pipe of this process,
     as /dev/stdin and a shell's <(command) are. Raises SettingsError.
     """
-    return _decoded(_read_bounded(path, what, limit_bytes, piped=piped), f"{what} {shown_path(path)}")
+    return _decoded(_read_bounded(path, what, limit_bytes, piped=piped), f"{what} {path}")
 
 
 def ensure_readable(path: Path, what: str, limit_bytes: int) -> None:
@@ -60,10 +60,10 @@ def _read_bounded(path: Path, what: str, limit_bytes: int, *, piped: bool) -> by
     try:
         data = _read(path, limit_bytes, piped=piped)
     except (OSError, ValueError) as problem:  # ValueError: a NUL character in the name
-        raise SettingsError(f"cannot read {what} {shown_path(path)}: {_reason(problem)}") from None
+        raise SettingsError(f"cannot read {what} {path}: {_reason(problem)}") from None
     if len(data) > limit_bytes:
         raise SettingsError(
-            f"cannot read {what} {shown_path(path)}: it is larger than {_size(limit_bytes)}, the most that is read"
+            f"cannot read {what} {path}: it is larger than {_size(limit_bytes)}, the most that is read"
         )
     return data
 
@@ -76,7 +76,7 @@ def read_bytes(path: Path, what: str, limit_bytes: int) -> bytes:
 def read_toml(path: Path, what: str, *, piped: bool = False) -> dict[str, Any]:
     """The document in a TOML file of at most SETTINGS_BYTES. Arguments and errors: as read_text."""
     verb = "are" if what.endswith("s") else "is"
-    return parse_toml(read_text(path, what, SETTINGS_BYTES, piped=piped), f"{what} {shown_path(path)} {verb}")
+    return parse_toml(read_text(path, what, SETTINGS_BYTES, piped=piped), f"{what} {path} {verb}")
 
 
 def parse_toml(text: str, subject: str) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def parse_toml(text: str, subject: str) -> dict[str, Any]:
         document = {"": None}
         too_deep = True
     except ValueError as problem:  # not only TOMLDecodeError: a number of 5,000 digits, the 31st of February
-        raise SettingsError(f"{subject} not valid TOML: {_cut(str(problem))}") from None
+        raise SettingsError(f"{subject} not valid TOML: {shortened(str(problem), 300)}") from None
     else:
         too_deep = is_deeper(document, NESTED_AT_MOST)
     if too_deep:
@@ -109,7 +109,7 @@ def _read(path: Path, limit_bytes: int, *, piped: bool) -> bytes:
     else:
         _require_regular(path.stat().st_mode)  # before opening: that alone may have an effect on a device
         # Without waiting: a pipe may have taken the file's place, and files of /proc may have nothing to read yet.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         is_pipe = False
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         mode = os.fstat(descriptor).st_mode
@@ -174,11 +174,6 @@ def _reason(problem: Exception) -> str:
     return str(getattr(problem, "strerror", None) or problem).replace(
         "embedded null byte", "a NUL in its name"
     )
-
-
-def _cut(text: str) -> str:
-    line = text.partition("\n")[0]
-    return line if len(line) <= 300 else f"{line[:300]}…"
 
 
 def _size(size_bytes: int) -> str:

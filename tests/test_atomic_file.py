@@ -13,9 +13,11 @@ import pytest
 
 from harness.atomic_file import (
     _draft_path,
+    _open_special,
     atomic_symlink,
     atomic_write,
     atomic_write_text,
+    create_folder,
     ensure_writable,
     open_log,
     temporary_folder,
@@ -23,6 +25,7 @@ from harness.atomic_file import (
 )
 from harness.errors import FileWriteError
 from tests.disk import limited_file_size
+from tests.terminals import assert_keeps_no_terminal
 
 
 def test_a_file_appears_when_it_is_complete_and_not_before(tmp_path: Path) -> None:
@@ -215,6 +218,81 @@ def test_what_cannot_be_written_is_known_before(tmp_path: Path, name: str, reaso
         ensure_writable(tmp_path / name)
     ensure_writable(tmp_path / "new" / "file")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_an_error_of_the_block_itself_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not this file's"), atomic_write(tmp_path / "file"):
+        raise ValueError("not this file's")
+    folder = tmp_path / "folder"
+
+    def fail() -> None:
+        shutil.rmtree(folder)
+        folder.touch()  # so that the draft cannot be removed either
+        raise KeyError("first")
+
+    with pytest.raises(KeyError, match="first"), atomic_write(folder / "file"):
+        fail()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("a\0b/file", "null"), ("file/x/y", "Not a directory"), (f"{'x' * 300}/file", "File name too long")],
+)
+def test_a_folder_that_cannot_be_created_is_a_sentence(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with pytest.raises(FileWriteError, match=f"cannot write .*{reason}"):
+        create_folder(path.parent, path)
+
+
+def test_a_log_or_a_link_in_a_missing_folder_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(FileWriteError, match="No such file or directory"):
+        open_log(tmp_path / "missing" / "log")
+    with pytest.raises(FileWriteError, match="No such file or directory"):
+        atomic_symlink(tmp_path / "missing" / "latest", "first")
+
+
+def test_a_link_that_takes_the_place_of_what_was_no_link_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the path and its opening."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    for kind, target in ((stat.S_IFCHR, "/dev/null"), (stat.S_IFIFO, "pipe")):
+        link = tmp_path / f"link{kind}"
+        link.symlink_to(target)
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            _open_special(link, kind)
+    os.close(reader)
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setattr("harness.atomic_file.ensure_no_link", lambda path: None)
+    with pytest.raises(FileWriteError, match="it is a link, not a file"):
+        write_text(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_terminal_that_is_written_to_does_not_become_that_of_this_process() -> None:
+    assert_keeps_no_terminal(
+        """
+        from harness.atomic_file import write_text
+        write_text(terminal, "rows")
+        """
+    )
+
+
+def test_before_work_a_device_is_left_alone_and_a_folder_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        FileWriteError, match="cannot write /proc/harness-file"
+    ):  # no file can be created there
+        ensure_writable(Path("/proc/harness-file"))
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr("harness.atomic_file._draft_path", lambda path: tmp_path / "missing" / "draft")
+    ensure_writable(tmp_path / "pipe")
+    with pytest.raises(FileWriteError, match="No such file or directory"):
+        ensure_writable(tmp_path / "file")
 
 
 def test_no_permission_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from harness.config.trace import read_arrival_times
 from harness.errors import SettingsError
 from harness.input_file import SETTINGS_BYTES, ensure_readable, read_text, read_toml
+from tests.terminals import assert_keeps_no_terminal
 
 
 def _pipe(path: Path) -> str:
@@ -144,6 +146,49 @@ def test_an_open_pipe_that_no_one_closes(monkeypatch: pytest.MonkeyPatch) -> Non
     os.close(writing)
 
 
+def test_an_open_pipe_that_is_written_to_slowly_has_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.input_file.PIPE_TIMEOUT_S", 0.3)
+    reading, writing = os.pipe()
+    writer = Thread(target=_write_slowly, args=(writing, 60))
+    writer.start()
+    with pytest.raises(SettingsError, match=r"the pipe was not closed within 0\.3 s"):
+        read_text(Path(f"/dev/fd/{reading}"), "the list", 1000, piped=True)
+    os.close(reading)
+    writer.join()
+
+
+def _write_slowly(writing: int, times: int) -> None:
+    try:
+        for _ in range(times):
+            os.write(writing, b"x")
+            time.sleep(0.1)
+    except BrokenPipeError:
+        pass
+    finally:
+        os.close(writing)
+
+
+def test_an_open_descriptor_of_a_device() -> None:
+    descriptor = os.open("/dev/zero", os.O_RDONLY)
+    try:
+        with pytest.raises(SettingsError, match="it is a device, not a file"):
+            read_text(Path(f"/dev/fd/{descriptor}"), "the list", 100, piped=True)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_terminal_that_takes_the_place_of_a_file_does_not_become_that_of_this_process() -> None:
+    assert_keeps_no_terminal(
+        """
+        from harness.input_file import read_text
+        regular = Path("/proc/self/exe").stat()
+        Path.stat = lambda path, **_: regular
+        with suppress(SettingsError):
+            read_text(terminal, "the list", 100)
+        """
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "clause"),
     [
@@ -157,6 +202,8 @@ def test_an_open_pipe_that_no_one_closes(monkeypatch: pytest.MonkeyPatch) -> Non
         (f"[{'a . ' * 100_000}a]", "is not usable: a key has more than 64 parts"),
         (f"b = {{{'a.' * 100_000}a = 1}}", "is not usable: a key has more than 64 parts"),
         (f'"{"x" * 100_000}', "is not valid TOML: "),
+        (f"{'a.' * 100_000}a", "is not usable: a key has more than 64 parts"),
+        (f"[{'x' * 5000}]\n[{'x' * 5000}]", "is not valid TOML: Cannot declare"),
     ],
     ids=lambda value: value[:20],
 )

@@ -34,7 +34,6 @@ MOST_KEPT = 1000
 """Interrupted runs of one process that are kept to be read again; they are in memory until then."""
 _READERS = 8
 _BETWEEN_TRIES_S = 0.5
-_LOST = frozenset({"truncated", "timed out", "refused"})
 _BROKEN = frozenset({Ending.TRUNCATED, Ending.RESET, Ending.TIMED_OUT, Ending.REFUSED})
 _SERVER_ERROR = 500
 
@@ -91,9 +90,8 @@ class RestartWatch:
         exchange = stream.exchange
         if exchange is None or stream.harness_fault or self._moment.begun_ns() is None:
             return
-        if stream.outcome in _LOST or (exchange.status or 0) >= _SERVER_ERROR:
-            if self._is_in_time(exchange):
-                self._count_loss(stream, exchange)
+        if self.excuses(exchange):
+            self._count_loss(stream, exchange)
         elif stream.outcome == "error" and stream.step.begins_run and self.is_cost(stream):
             self._counts["errors"] += 1
         elif exchange.started_run and stream.outcome in TERMINAL and self._is_after_loss(exchange):

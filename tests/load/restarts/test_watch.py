@@ -126,6 +126,13 @@ def test_each_kind_of_loss_is_counted_once() -> None:
     assert counts((BROKEN, RUN), before_s=61) == {}
 
 
+def test_an_answer_that_is_not_excused_is_no_interrupted_run() -> None:
+    """As from another program that has taken the server's port: it is a failure, and was counted as both."""
+    garbage = no_answer(Ending.MALFORMED, "not an HTTP/1.1 response")
+    assert not watch().excuses(garbage)
+    assert counts((garbage, RUN), (run(token(0)), RUN)) == {}
+
+
 @pytest.mark.parametrize(
     ("fault", "becomes", "violated"),
     [
