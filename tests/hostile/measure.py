@@ -215,11 +215,14 @@ def _load_outcome(folder: Path, ran: _Ran) -> tuple[str, str]:
         ledger = results.ledger()
         counts = {word: count for word, count in ledger.as_dict().items() if count}
         failed = results.failures()
+        faults = results.harness_faults
     outcome = ", ".join(f"{count} {word}" for word, count in counts.items())
     if not ledger.adds_up:
         return outcome, "the ledger does not add up"
     if not ledger.scheduled:
         return outcome, "no stream was sent"
+    if faults:
+        return outcome, f"harness fault: {next(iter(faults))[:200]}"
     hostile = ledger.scheduled // EVERY + 1
     if failed > hostile:
         return outcome, f"{failed} streams failed, and only {hostile} were hostile"

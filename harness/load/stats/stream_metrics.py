@@ -329,7 +329,7 @@ def _arrival_error_ns(exchange: Exchange, summary: ResponseSummary) -> int:
     first_token_ns = summary.token_arrivals_ns[0] if summary.token_arrivals_ns else None
     signs_ns = summary.first_signs_ns.values()
     moments = (exchange.head_ns, summary.first_event_ns, first_token_ns, *signs_ns, exchange.over_ns)
-    return max(errors_ns.get(moment, 0) for moment in moments if moment is not None)
+    return max((errors_ns.get(moment, 0) for moment in moments if moment is not None), default=0)
 
 
 def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], wall_offset_ns: int) -> None:

@@ -239,6 +239,10 @@ def test_the_arrival_error_is_that_of_what_is_measured_from_single_arrivals() ->
     assert error_ms(at_75=5) == 0  # in the middle: of no single arrival
     assert [error_ms(at_30=3), error_ms(at_50=4), error_ms(at_60=5), error_ms(at_150=6)] == [3, 4, 5, 6]
     assert error_ms(SLOW, at_30=3) is None
+    noise = exchange((30.0, b"x" * 100), (50.0, b"x" * 100), ending=Ending.MALFORMED)
+    reads = tuple(read._replace(error_ns=MS) for read in noise.reads)
+    values = measure(replace(noise, reads=reads), RUN, "truncated", scheduled=False).values
+    assert values["arrival_error_ms"] == 0, "nothing was measured from these arrivals"
     measured = measure(with_errors(at_75=5), RUN, "done", scheduled=False)
     assert by_second_ms(measured.lags) == {WALL // 1_000_000_000: [0.5, 0.5, 0.5, 5.5, 0.5, 0.5]}
 
