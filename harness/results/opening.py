@@ -41,7 +41,6 @@ _STEPS_PER_BYTE = 100
 """A statement may take this many steps of SQLite's virtual machine; a full scan takes less than one per byte."""
 
 _SCHEMA_ROWS = 100
-_PAGE_HEADER = b"SQLite format 3\0"
 _WAL = 2  # the file format version of a database in WAL mode
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: CELL_BYTES,
@@ -118,7 +117,7 @@ def require_schema(database: sqlite3.Connection, path: Path) -> None:
     expected = _expected_schema(version)
     entries = {}
     for kind, name, table, sql, _ in found:
-        wanted = expected.get(name) if isinstance(name, str) else None
+        wanted = expected.get(name)
         if wanted != (kind, table, _words(sql)):
             raise ResultsError(_foreign(path, kind, name))
         entries[name] = wanted
@@ -128,11 +127,10 @@ def require_schema(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _foreign(path: Path, kind: object, name: object) -> str:
-    shown = repr(name)[:80] if not isinstance(name, str) or not name.isprintable() else name[:80]
     what = kind if kind in ("table", "view", "trigger", "index") else "entry"
     return (
-        f"{path}: not a results file that this harness wrote: its {what} {shown} does not belong to one; remove it, or "
-        "copy the file from where the test ran"
+        f"{path}: not a results file that this harness wrote: its {what} {str(name)[:80]} does not belong to one; "
+        "remove it, or copy the file from where the test ran"
     )
 
 
@@ -157,7 +155,7 @@ def _check_content(database: sqlite3.Connection, path: Path) -> None:
         return
     ((verdict, *_), *_) = database.execute("PRAGMA quick_check(1)").fetchall()
     if verdict != "ok":
-        clause = str(verdict).rpartition("\n")[2][:200]
+        clause = str(verdict).rpartition("\n")[2]
         raise ResultsError(f"{path}: the results file is damaged: {clause}")
     if problem := value_problem(database):
         raise ResultsError(f"{path}: the results file is damaged: {problem}")
@@ -219,7 +217,7 @@ def _is_left_in_wal(path: Path) -> bool:
             header = file.read(20)
     except OSError:
         return False  # SQLite will say why
-    return header.startswith(_PAGE_HEADER) and header[18:20] == bytes((_WAL, _WAL))
+    return header[18:20] == bytes((_WAL, _WAL))
 
 
 def claim(path: Path) -> None:

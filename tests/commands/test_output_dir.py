@@ -200,3 +200,13 @@ def test_a_folder_below_that_of_a_test_is_no_link(tmp_path: Path) -> None:
     (tmp_path / "blocks").symlink_to(tmp_path)
     with pytest.raises(SettingsError, match="it is a link; remove it"):
         output_dir.subfolder(tmp_path, "blocks", "1")
+
+
+def test_a_results_file_that_was_removed_during_the_test_is_a_sentence_and_not_made_again(
+    tmp_path: Path,
+) -> None:
+    path = output_dir.begin(tmp_path / "out", SETTINGS)
+    path.unlink()
+    with pytest.raises(ResultsError, match="was removed during the test; nothing can be reported"):
+        output_dir.finish(path, interrupted=False)
+    assert not path.exists()
