@@ -63,6 +63,18 @@ def test_what_the_api_does_not_have_is_named() -> None:
         openai().cancel(openai().run("success"), "r")
     with pytest.raises(LookupError, match="workflow-actions has no request for a run's outcome"):
         one.outcome(one.run("long", run_id="r"))
+    by_disconnecting = target(cancel={"disconnect": True})
+    with pytest.raises(LookupError, match="workflow-actions has no request that cancels a run"):
+        by_disconnecting.cancel(by_disconnecting.run("long"), "r")
+    with pytest.raises(LookupError, match="promises no run id that the client chooses"):
+        openai().run("success", run_id="r")
+    with pytest.raises(LookupError, match="openai-chat promises no "):
+        openai().step("success", "session", [])
+
+
+def test_an_organization_that_is_no_text_is_none_to_an_api_without_organizations() -> None:
+    settings = {"base_url": "http://h", "profile": "openai-chat", "variables": {"model": "m"}}
+    assert of({**settings, "body": {"organizationId": 7}}).principal.organization_id == ""
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +118,36 @@ def test_a_different_body_differs_in_one_value() -> None:
 def test_an_invalid_target(values: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         target(**values)
+
+
+def test_a_ca_file_that_is_not_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "text").write_text("not a certificate")
+    for name, clause in (("pipe", "it is a named pipe"), ("text", "")):
+        with pytest.raises(SettingsError, match=f"cannot read target.ca_file .*{name}: {clause}"):
+            target(base_url="https://h", ca_file=str(tmp_path / name))
+
+
+def test_a_step_of_the_workflow_needs_its_action() -> None:
+    settings = Settings.model_validate(
+        {
+            "target": {
+                "base_url": "http://h",
+                "organization_id": "o",
+                "actions": {"success": ACTION},
+            },
+            "load": {"journeys": {"workflow": 1}},
+            "journeys": {"workflow": {"steps": ["success", "quiet"]}},
+        }
+    )
+    with pytest.raises(SettingsError, match=r"journeys\.workflow\.steps has 'quiet'"):
+        Target(settings)
+
+
+def test_a_token_is_in_no_message_and_a_response_is_asked_for_without_a_coding() -> None:
+    one = target(token="s3cret-token")
+    assert "s3cret-token" not in repr(one.principal)
+    assert one.run("success").header("accept-encoding") == "identity"
 
 
 def test_the_profile_of_a_target_is_its_api() -> None:

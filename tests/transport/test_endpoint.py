@@ -62,3 +62,12 @@ def test_certificates_are_verified_by_default(tmp_path: Path) -> None:
     (tmp_path / "bad.pem").write_text("not a certificate")
     with pytest.raises(OSError, match=r"(?i)cert|PEM"):
         Endpoint.from_url("https://h", ca_file=str(tmp_path / "bad.pem"))
+
+
+def test_a_server_of_several_protocols_is_asked_for_http_1() -> None:
+    tls = Endpoint.from_url("https://h", verify=False).tls
+    assert tls is not None
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.wrap_bio(incoming, outgoing, server_hostname="h").do_handshake()
+    assert b"\x00\x10\x00\x0b\x00\x09\x08http/1.1" in outgoing.read()  # the extension of RFC 7301

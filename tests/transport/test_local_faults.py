@@ -11,7 +11,8 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,7 +23,7 @@ from harness.transport import asyncio_client, gevent_client
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
 from harness.transport.gevent_client import GeventClient
-from harness.transport.local_faults import local_fault, new_socket
+from harness.transport.local_faults import descriptor_limit, local_fault, new_socket
 from harness.transport.receiver import Receiver
 from tests.contract.exchanges import POST
 from tests.transport.servers import bounded
@@ -33,6 +34,7 @@ NAMES = {
     errno.ENFILE: "ENFILE",
     errno.EADDRNOTAVAIL: "EADDRNOTAVAIL",
     errno.EADDRINUSE: "EADDRINUSE",
+    errno.EAGAIN: "EAGAIN",
     errno.ENOBUFS: "ENOBUFS",
     errno.ENOMEM: "ENOMEM",
     errno.EPERM: "EPERM",
@@ -171,3 +173,35 @@ def test_sockets_leave_descriptors_for_the_results() -> None:
 def test_a_new_socket_does_not_block() -> None:
     with new_socket(socket.AF_INET, socket.SOCK_STREAM, 0) as sock:
         assert sock.gettimeout() == 0
+
+
+def test_a_socket_that_is_refused_is_closed_and_a_low_limit_leaves_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as probe:
+        number = probe.fileno()
+    monkeypatch.setattr("harness.transport.local_faults.descriptor_limit", lambda: number + 1)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    kept = []
+    for _ in range(3):
+        with pytest.raises(OSError, match="Too many open files") as caught:
+            new_socket(socket.AF_INET, socket.SOCK_STREAM, 0, _Kept)
+        kept.append(caught.value)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    monkeypatch.setattr("harness.transport.local_faults.descriptor_limit", lambda: 2 * number + 2)
+    new_socket(socket.AF_INET, socket.SOCK_STREAM, 0).close()
+
+
+class _Kept(socket.socket):
+    """One that something else refers to: it is closed by close() only."""
+
+    all: ClassVar[list[socket.socket]] = []
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.all.append(self)
+
+
+def test_a_process_without_a_limit_may_open_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert descriptor_limit.__wrapped__() > 1_000_000

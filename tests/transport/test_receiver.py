@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import ssl
 import time
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -10,8 +14,11 @@ from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
 from harness.contract.rules.terminal import closes
+from harness.errors import LocalResourceError
+from harness.transport import receiver as receiver_module
 from harness.transport.pulse import Pulse
 from harness.transport.receiver import Cut, CutHow, Receiver, close_connection
+from harness.transport.tls import TlsSession
 from harness.transport.turns import next_size
 from tests.contract.decoding.token_readers import TOKEN_READERS, token_reader_in_use
 from tests.contract.exchanges import LAST_CHUNK, POST, STREAM, chunk, done, head, token
@@ -31,8 +38,8 @@ def drain(receiver: Receiver, *, until: int | None = None) -> None:
         time.sleep(0.001)
 
 
-def new_receiver(**options: object) -> Receiver:
-    return Receiver(label="a run", request=POST, budgets=BUDGETS, **options)
+def new_receiver(kind: type[Receiver] = Receiver, **options: Any) -> Receiver:
+    return kind(label="a run", request=POST, budgets=BUDGETS, **options)
 
 
 # Ways to close a connection
@@ -264,8 +271,14 @@ def test_more_than_one_buffer_is_drained() -> None:
 # A busy harness
 
 
+class _Slow(Receiver):
+    def _decode(self, *arguments: Any, **options: Any) -> None:
+        super()._decode(*arguments, **options)
+        time.sleep(0.05)
+
+
 def test_a_turn_reads_a_part_and_less_if_decoding_takes_long() -> None:
-    receiver = new_receiver()
+    receiver = new_receiver(_Slow)
     with connected() as (ours, peer):
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         receiver.connected(ours, None)
@@ -274,7 +287,6 @@ def test_a_turn_reads_a_part_and_less_if_decoding_takes_long() -> None:
         time.sleep(0.2)
         assert receiver.on_readable()
         assert receiver.response.log.size_bytes == 65536
-        receiver._read_bytes = next_size(65536, 50_000_000, least=2048, most=65536)
         assert receiver.on_readable()
         assert 2048 <= receiver.response.log.size_bytes - 65536 <= 65536 // 10
 
@@ -335,3 +347,103 @@ def test_a_pulse_tells_since_when_something_may_have_been_there(monkeypatch: pyt
     assert now[0] - pulse.earliest_ns(now[0]) >= 3_000_000_000
     pulse.beat()
     assert now[0] - pulse.earliest_ns(now[0]) >= 2_900_000_000
+
+
+# What goes wrong
+
+
+class _Broken(Receiver):
+    def _decode(self, *_: Any, **__: Any) -> None:
+        raise RuntimeError("a defect of the harness")
+
+
+@pytest.mark.parametrize("polled", [False, True])
+def test_an_exception_of_the_harness_ends_the_exchange_and_is_kept(polled: bool) -> None:
+    receiver = new_receiver(_Broken)
+    with connected() as (ours, peer):
+        receiver.connected(ours, None)
+        receiver.sent()
+        if polled:
+            receiver.on_read(time.monotonic_ns(), None, HEAD)
+        else:
+            peer.sendall(HEAD)
+            time.sleep(0.05)
+            assert not receiver.on_readable()
+    assert (receiver.ending, str(receiver.error)) == (Ending.STOPPED, "a defect of the harness")
+    receiver.on_read(time.monotonic_ns(), None, HEAD)  # what the poller has read after that
+    assert not receiver.on_readable()
+
+
+def test_nothing_is_read_before_the_connection() -> None:
+    receiver = new_receiver()
+    assert not receiver.on_readable()
+    assert (receiver.ending, receiver.error) == (None, None)
+
+
+@pytest.mark.parametrize("number", [errno.EINTR, errno.EAGAIN])
+def test_a_read_that_is_to_be_repeated_ends_nothing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    assert _failed_read(monkeypatch, number).ending is None
+
+
+def test_a_read_that_this_machine_had_no_memory_for_says_nothing_about_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receiver = _failed_read(monkeypatch, errno.ENOBUFS)
+    assert receiver.ending is Ending.STOPPED
+    assert isinstance(receiver.error, LocalResourceError)
+    assert _failed_read(monkeypatch, errno.ECONNRESET).ending is Ending.RESET
+
+
+def _failed_read(monkeypatch: pytest.MonkeyPatch, number: int) -> Receiver:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(receiver_module, "read_with_timestamp", fail)
+    receiver = new_receiver()
+    with connected() as (ours, _):
+        receiver.connected(ours, None)
+        receiver.sent()
+        assert not receiver.on_readable()
+    return receiver
+
+
+def test_surplus_is_looked_for_after_a_complete_message_only() -> None:
+    for ending in (Ending.COMPLETE, Ending.LIMIT):
+        receiver = new_receiver()
+        with connected() as (ours, peer):
+            receiver.connected(ours, None)
+            receiver.sent()
+            receiver.on_read(time.monotonic_ns(), None, HEAD + chunk(done(0)) + LAST_CHUNK[:-2])
+            receiver.end(ending)
+            size_bytes = receiver.response.log.size_bytes
+            peer.sendall(b"more")
+            time.sleep(0.05)
+            receiver.look_for_surplus()
+            grew = receiver.response.log.size_bytes > size_bytes
+            assert grew is (ending is Ending.COMPLETE)
+        receiver.look_for_surplus()  # the connection is closed
+
+
+class _PlainTls:
+    reads = size_bytes = 0
+    closed = False
+
+    def decrypt(self, data: bytes) -> bytes:
+        if data == b"noise":
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "wrong version number")
+        self.closed = data == b"close_notify"
+        return b"" if self.closed else data
+
+
+@pytest.mark.parametrize(
+    ("last", "ending"),
+    [(b"", Ending.TRUNCATED), (b"close_notify", Ending.COMPLETE), (b"noise", Ending.RESET)],
+)
+def test_a_tls_connection_whose_end_is_the_message_s_is_closed_in_order(last: bytes, ending: Ending) -> None:
+    receiver = new_receiver()
+    with connected() as (ours, _):
+        receiver.connected(ours, cast("TlsSession", _PlainTls()))
+        receiver.sent()
+        for data in (head(200, STREAM) + done(0), last):
+            receiver.on_read(time.monotonic_ns(), None, data)
+    assert receiver.ending is ending
