@@ -34,6 +34,8 @@ _COARSE_MS = 250
 _NEAR_MS = 200.0
 _WHOLE_MS = 500.0
 _NOT_BY_CHANCE = 4  # blocks: of fewer, two equal distances may be chance
+_FEWEST_LATE = 3  # blocks that say in a load that a run is held back, unless one holds all of it
+_ROUNDING_NS = 1000  # of arrivals in ms
 _PROMPT, _PROMPT_MS = 0.1, 0.5  # of the gap between a block's events, and at least
 
 
@@ -212,22 +214,21 @@ def is_held_back(run: Exchange) -> bool:
 
     Overload makes blocks too, but of irregular sizes.
     """
-    summary = run.summary
-    if summary.events < 6 or not _may_tell_time(run):
+    if run.summary.events < 6 or not _may_tell_time(run) or not _may_come_in_late_blocks(run):
         return False
-    arrivals_ns, _ = run.stamps_ns()
-    at_ns = np.asarray(arrivals_ns, dtype=np.int64)
-    moments = int(np.count_nonzero(at_ns[1:] - at_ns[:-1] > _TOGETHER_MS * 1e6))
-    if moments > 0.75 * summary.events:
-        return False
+    return ids_show_holding(run)
+
+
+def ids_show_holding(run: Exchange) -> bool:
+    """The same for a run of some events whose ids are read."""
     times = event_times(run)
     if not times.tell_time:
         return False
     holding = holding_of(times)
     late = holding.late
-    if len(late) == 1 and late[0].count == summary.events and late[0].held_ms >= _WHOLE_MS:
+    if len(late) == 1 and late[0].count == run.summary.events and late[0].held_ms >= _WHOLE_MS:
         return holding.proven
-    return holding.repeated and holding.proven and len(late) >= 3 and _are_regular(late)
+    return holding.repeated and holding.proven and len(late) >= _FEWEST_LATE and _are_regular(late)
 
 
 def _may_tell_time(run: Exchange) -> bool:
@@ -239,6 +240,34 @@ def _may_tell_time(run: Exchange) -> bool:
         return True
     last = read_leniently(terminal.id or "")
     return last is None or last.ms - first.ms >= _SHORT_MS
+
+
+def _may_come_in_late_blocks(run: Exchange) -> bool:
+    """False if the arrivals show that fewer than half of the events came in late blocks. Decodes no event.
+
+    The events of different blocks were made one after the other, and those of a late block over _LATE_MS at least. So
+    no run has more late blocks than that fits into the time over which it was made.
+    """
+    arrivals_ns, _ = run.stamps_ns()
+    at_ns = np.asarray(arrivals_ns, dtype=np.int64)
+    moments = int(np.count_nonzero(at_ns[1:] - at_ns[:-1] > _TOGETHER_MS * 1e6))
+    summary = run.summary
+    if moments > 0.75 * summary.events:
+        return False
+    tokens_ns, terminal, first = summary.token_arrivals_ns, summary.terminal, summary.first_id
+    if not run.is_regular or terminal is None or first is None or len(tokens_ns) + 1 != summary.events:
+        return True
+    last = read_leniently(terminal.id or "")
+    if last is None or summary.terminal_ns is None:
+        return True
+    at_ns = np.maximum.accumulate(np.append(np.asarray(tokens_ns, dtype=np.int64), summary.terminal_ns))
+    starts = np.flatnonzero(np.diff(at_ns) > _TOGETHER_MS * 1e6 + _ROUNDING_NS) + 1
+    counts = np.diff(starts, prepend=0, append=len(at_ns))
+    if len(counts) == 1:
+        return True
+    most_late = int((last.ms - first.ms) // _LATE_MS)
+    largest = np.sort(counts[counts > 1])[::-1][:most_late]
+    return len(largest) >= _FEWEST_LATE and 2 * int(largest.sum()) >= summary.events
 
 
 def are_made_on_arrival(run: Exchange, times: EventTimes) -> bool:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.contract.decoding.response import Response
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Verdict
 from harness.contract.rules import headers
-from harness.contract.rules.arrivals import event_times, holding_of, is_held_back
+from harness.contract.rules.arrivals import event_times, holding_of, ids_show_holding, is_held_back
 from tests.contract.exchanges import EPOCH_MS, frame, read_late, run
 from tests.contract.rules.test_recorded_conflicts import recorded
 
@@ -164,6 +167,55 @@ def test_a_load_decodes_no_stream_whose_ids_cannot_tell_the_time(monkeypatch: py
     assert not is_held_back(of(gap_ms=2))
     with pytest.raises(AssertionError, match="decoded"):
         is_held_back(of(gap_ms=40))
+
+
+def complete(made_ms: Sequence[float], arrived_ms: Sequence[float]) -> Exchange:
+    """A regular run of tokens and a terminal event, made and arrived at these times since the request."""
+    data = [*({"type": "token", "content": "w"} for _ in made_ms[1:]), {"type": "done", "runId": "run-1"}]
+    frames = [
+        frame(of, f"{EPOCH_MS + int(ms)}-{place}")
+        for place, (of, ms) in enumerate(zip(data, made_ms, strict=True))
+    ]
+    return run(*frames, at=list(arrived_ms))
+
+
+@pytest.mark.parametrize("pairs", [5, 9])
+def test_a_load_decodes_no_stream_of_which_few_events_came_together(
+    pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a server that is late now and then: it would cost the load most when there is most to do."""
+    monkeypatch.setattr(Response, "identities", lambda _: pytest.fail("decoded"))
+    arrived_ms = [
+        MADE_MS[place + 1] if place < 2 * pairs and place % 2 == 0 else ms for place, ms in enumerate(MADE_MS)
+    ]
+    assert not is_held_back(complete(MADE_MS, arrived_ms))
+
+
+@given(
+    gaps_ms=st.lists(st.sampled_from([0, 1, 5, 20, 60, 200, 400]), min_size=6, max_size=60),
+    holds_ms=st.lists(st.sampled_from([0, 0, 3, 100, 160, 300, 700]), min_size=60, max_size=60),
+    period_ms=st.sampled_from([1, 4, 100, 300, 500, 1500]),
+)
+def test_what_the_arrivals_rule_out_the_ids_do_not_show(
+    gaps_ms: list[int], holds_ms: list[int], period_ms: int
+) -> None:
+    made_ms = list(accumulate(gaps_ms))
+    arrived_ms = list(
+        accumulate(
+            (
+                (ms + hold_ms) // period_ms * period_ms + period_ms
+                for ms, hold_ms in zip(made_ms, holds_ms, strict=False)
+            ),
+            max,
+        )
+    )
+    sent = read_late(complete(made_ms, arrived_ms), 0.2)
+    assert is_held_back(sent) is ids_show_holding(sent)
+
+
+@pytest.mark.parametrize("how", ["for 0.3 s", "every 0.3 s", "every 0.5 s", "all"])
+def test_a_load_finds_complete_streams_that_are_held_back(how: str) -> None:
+    assert is_held_back(complete(MADE_MS, HELD[how](MADE_MS)))
 
 
 def read_by_a_busy_harness(pauses_ms: Sequence[float]) -> Exchange:
