@@ -27,7 +27,7 @@ from harness.contract.decoding.line_checks import (
     stream_id_in,
     without_comments,
 )
-from harness.contract.decoding.read_log import ReadLog, body_of
+from harness.contract.decoding.read_log import Read, ReadLog, body_of
 from harness.contract.decoding.token_layout import IDS_BELOW, NO_READER, TokenReader
 from harness.profiles.run_event import RunEvent
 from harness.profiles.workflow_actions.event_id import StreamId
@@ -261,7 +261,7 @@ class FastDecoder:
         template = self._template
         if template is None:
             return ()
-        body = body_of(log)
+        body = body_of([Read(0, None, log.data)])  # in one piece: it takes an eighth of the time
         frames = body[: body.rfind(2 * template.newline)]
         if frames.startswith(b":") or template.newline + b":" in frames:
             frames = without_comments(frames, template.newline)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import gcd
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,6 @@ _NEAR_MS = 200.0
 _WHOLE_MS = 500.0
 _NOT_BY_CHANCE = 4  # blocks: of fewer, two equal distances may be chance
 _FEWEST_LATE = 3  # blocks that say in a load that a run is held back, unless one holds all of it
-_ROUNDING_NS = 1000  # of arrivals in ms
 _PROMPT, _PROMPT_MS = 0.1, 0.5  # of the gap between a block's events, and at least
 
 
@@ -126,10 +126,7 @@ def event_times(run: Exchange) -> EventTimes:
         and len(tokens_ns) + 1 == summary.events
     ):
         arrivals_ns = [*tokens_ns, summary.terminal_ns]  # no frames are needed
-        made_ms = [
-            int((event_id or "0").partition("-")[0])
-            for event_id in (identity.id for identity in run.sequence)
-        ]
+        made_ms = _ids_ms(run)
     else:
         arrivals_ns = [event.arrival_ns for event in run.events]
         ids = [event.stream_id for event in run.events]
@@ -243,10 +240,10 @@ def _may_tell_time(run: Exchange) -> bool:
 
 
 def _may_come_in_late_blocks(run: Exchange) -> bool:
-    """False if the arrivals show that fewer than half of the events came in late blocks. Decodes no event.
+    """False if fewer than half of the events came in late blocks: by the arrivals alone, or else by the ids too.
 
     The events of different blocks were made one after the other, and those of a late block over _LATE_MS at least. So
-    no run has more late blocks than that fits into the time over which it was made.
+    no run has more late blocks than that fits into the time over which it was made, whatever its other ids are.
     """
     arrivals_ns, _ = run.stamps_ns()
     at_ns = np.asarray(arrivals_ns, dtype=np.int64)
@@ -258,16 +255,35 @@ def _may_come_in_late_blocks(run: Exchange) -> bool:
     if not run.is_regular or terminal is None or first is None or len(tokens_ns) + 1 != summary.events:
         return True
     last = read_leniently(terminal.id or "")
-    if last is None or summary.terminal_ns is None:
+    if (
+        last is None
+        or summary.terminal_ns is None
+        or not _CLOCK_FROM_MS <= first.ms <= last.ms < 2 * _CLOCK_TO_MS
+    ):
         return True
-    at_ns = np.maximum.accumulate(np.append(np.asarray(tokens_ns, dtype=np.int64), summary.terminal_ns))
-    starts = np.flatnonzero(np.diff(at_ns) > _TOGETHER_MS * 1e6 + _ROUNDING_NS) + 1
-    counts = np.diff(starts, prepend=0, append=len(at_ns))
-    if len(counts) == 1:
+    at_ns = np.append(np.asarray(tokens_ns, dtype=np.int64), summary.terminal_ns)
+    arrived_ms = np.maximum.accumulate((at_ns - run.timing.origin_ns) / 1e6)
+    firsts = np.concatenate(([0], np.flatnonzero(np.diff(arrived_ms) > _TOGETHER_MS) + 1))
+    if len(firsts) == 1:
         return True
+    counts = np.diff(firsts, append=len(at_ns))
     most_late = int((last.ms - first.ms) // _LATE_MS)
-    largest = np.sort(counts[counts > 1])[::-1][:most_late]
-    return len(largest) >= _FEWEST_LATE and 2 * int(largest.sum()) >= summary.events
+    if not _are_most(np.sort(counts[counts > 1])[::-1][:most_late], summary.events):
+        return False
+    made_ms = np.array(_ids_ms(run), dtype=np.float64)
+    lasts = firsts + counts - 1
+    held_ms = made_ms[lasts] - made_ms[firsts] - (arrived_ms[lasts] - arrived_ms[firsts])
+    return _are_most(counts[(counts > 1) & (held_ms >= _LATE_MS)], summary.events)
+
+
+def _are_most(counts: np.ndarray[Any, np.dtype[np.int64]], events: int) -> bool:
+    """Whether late blocks of these sizes may be what holds back a run of so many events."""
+    return len(counts) >= _FEWEST_LATE and 2 * int(counts.sum()) >= events
+
+
+def _ids_ms(run: Exchange) -> list[int]:
+    """The first part of each id of a regular run."""
+    return [int((identity.id or "0").partition("-")[0]) for identity in run.sequence]
 
 
 def are_made_on_arrival(run: Exchange, times: EventTimes) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.contract.decoding.response import Response
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Verdict
-from harness.contract.rules import headers
+from harness.contract.rules import arrivals, headers
 from harness.contract.rules.arrivals import event_times, holding_of, ids_show_holding, is_held_back
 from tests.contract.exchanges import EPOCH_MS, frame, read_late, run
 from tests.contract.rules.test_recorded_conflicts import recorded
@@ -169,11 +169,11 @@ def test_a_load_decodes_no_stream_whose_ids_cannot_tell_the_time(monkeypatch: py
         is_held_back(of(gap_ms=40))
 
 
-def complete(made_ms: Sequence[float], arrived_ms: Sequence[float]) -> Exchange:
+def complete(made_ms: Sequence[float], arrived_ms: Sequence[float], *, epoch_ms: int = EPOCH_MS) -> Exchange:
     """A regular run of tokens and a terminal event, made and arrived at these times since the request."""
     data = [*({"type": "token", "content": "w"} for _ in made_ms[1:]), {"type": "done", "runId": "run-1"}]
     frames = [
-        frame(of, f"{EPOCH_MS + int(ms)}-{place}")
+        frame(of, f"{epoch_ms + int(ms)}-{place}")
         for place, (of, ms) in enumerate(zip(data, made_ms, strict=True))
     ]
     return run(*frames, at=list(arrived_ms))
@@ -189,6 +189,18 @@ def test_a_load_decodes_no_stream_of_which_few_events_came_together(
         MADE_MS[place + 1] if place < 2 * pairs and place % 2 == 0 else ms for place, ms in enumerate(MADE_MS)
     ]
     assert not is_held_back(complete(MADE_MS, arrived_ms))
+
+
+@pytest.mark.parametrize("period_ms", [90, 120])
+def test_a_load_reads_no_times_of_short_blocks(period_ms: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All events come in blocks, as from a busy server; none is late."""
+    monkeypatch.setattr(arrivals, "event_times", lambda _: pytest.fail("read times"))
+    assert not is_held_back(complete(MADE_MS, every_s(period_ms / 1000)(MADE_MS)))
+
+
+@pytest.mark.parametrize("epoch_ms", [1, 10**17, 10**30, 10**400])
+def test_ids_that_are_no_clock_show_nothing_to_a_load(epoch_ms: int) -> None:
+    assert not is_held_back(complete(MADE_MS, HELD["every 0.5 s"](MADE_MS), epoch_ms=epoch_ms))
 
 
 @given(
