@@ -19,7 +19,6 @@ from harness.transport import receiver as receiver_module
 from harness.transport.pulse import Pulse
 from harness.transport.receiver import Cut, CutHow, Receiver, close_connection
 from harness.transport.tls import TlsSession
-from harness.transport.turns import next_size
 from tests.contract.decoding.token_readers import TOKEN_READERS, token_reader_in_use
 from tests.contract.exchanges import LAST_CHUNK, POST, STREAM, chunk, done, head, token
 from tests.transport.servers import connected, cut_detail
@@ -291,15 +290,6 @@ def test_a_turn_reads_a_part_and_less_if_decoding_takes_long() -> None:
         assert 2048 <= receiver.response.log.size_bytes - 65536 <= 65536 // 10
 
 
-def test_the_size_of_a_turn_has_bounds() -> None:
-    def after(took_ns: int, size: int) -> int:
-        return next_size(size, took_ns, least=2048, most=65536)
-
-    assert after(1_000_000_000, 65536) == 2048
-    assert after(4_000_000, 10_000) == 10_000
-    assert [after(1000, 2048), after(1000, 40_000)] == [4096, 65536]
-
-
 @pytest.mark.parametrize("late_s", [0.0, 60.0])
 def test_an_end_that_a_busy_loop_noticed_late_may_have_come_earlier(late_s: float) -> None:
     pulse = Pulse()
@@ -321,16 +311,25 @@ def test_an_end_that_a_busy_loop_noticed_late_may_have_come_earlier(late_s: floa
     assert verdict is (Verdict.INCONCLUSIVE if late_s else Verdict.PASS)
 
 
-def test_what_arrived_before_a_deadline_is_read_before_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    receiver = new_receiver()
-    with connected() as (ours, peer):
-        receiver.connected(ours, None)
-        receiver.sent()
-        peer.sendall(HEAD + chunk(token(0)) + chunk(done(1)) + LAST_CHUNK)
-        time.sleep(0.1)
-        receiver.sent_ns = time.monotonic_ns() - 3600 * S  # the loop was busy for an hour
-        assert receiver.time_out_if_due() == 0
-    assert receiver.ending is Ending.COMPLETE
+@pytest.mark.parametrize("reads", [True, False])
+def test_what_arrived_before_a_deadline_is_read_before_it_counts(reads: bool) -> None:
+    """Unless the reader was to read nothing, or slowly."""
+    for options in ({},) if reads else ({}, {"read_bytes": 10_000}):
+        receiver = new_receiver(**options)
+        with connected() as (ours, peer):
+            receiver.connected(ours, None)
+            receiver.sent()
+            peer.sendall(HEAD + chunk(token(0)) + chunk(done(1)) + LAST_CHUNK)
+            time.sleep(0.1)
+            if not reads and not options:
+                receiver.stop_reading()
+            receiver.sent_ns = time.monotonic_ns() - 3600 * S  # the loop was busy for an hour
+            assert receiver.time_out_if_due() == 0
+            receiver.cut_connection()  # it has ended: its connection may serve the next request
+            assert ours.fileno() >= 0
+        receiver.break_off(LocalResourceError("too late to matter"))
+        assert receiver.error is None
+        assert receiver.ending is (Ending.COMPLETE if reads else Ending.TIMED_OUT)
 
 
 def test_a_pulse_tells_since_when_something_may_have_been_there(monkeypatch: pytest.MonkeyPatch) -> None:
