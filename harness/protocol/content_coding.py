@@ -10,7 +10,8 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+
+from harness.protocol.zstandard import zstd
 
 PIECE_BYTES = 1 << 20
 MAX_CODINGS = 5  # one after the other; more are an attack on the client
@@ -108,7 +109,6 @@ def _brotli() -> _Pieces:
 
 
 def _zstd() -> _Pieces:
-    zstd = _zstd_module()
     options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
     decompressor = zstd.ZstdDecompressor(options=options)
     count = _Members()
@@ -128,14 +128,6 @@ def _zstd() -> _Pieces:
                 return
 
     return lambda data: chain.from_iterable(map(pieces_of_slice, _slices(data)))
-
-
-def _zstd_module() -> Any:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-    return zstd
 
 
 _CODINGS: dict[str, tuple[Callable[[], _Pieces], ...]] = {

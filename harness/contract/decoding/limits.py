@@ -18,6 +18,7 @@ MAX_COMMENTS = 20_000  # whose arrivals the full decoder keeps
 MAX_COMMENT_FRAMES = 4000  # without an event, that the full decoder keeps; it only counts later ones
 MAX_COMMENT_BYTES = 2 * MIB  # of these frames together
 CHECKED_EVERY_BYTES = 65_536  # how often a response is compared with its limits
+PACKED_EVERY_BYTES = 2048  # of a slow response
 DECODED_AT_ONCE_BYTES = 4096  # between two comparisons with MAX_EVENTS and MAX_DECODED_BYTES
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, islice
 from typing import Literal, NamedTuple, overload
 
 from harness.protocol.http1 import HttpSyntaxError, ResponseParser
+from harness.protocol.zstandard import zstd
 
 _NO_LAG = -1
 _RECORD = struct.Struct("=qqII").pack  # arrival, lag, size, tokens
@@ -17,7 +17,10 @@ _RECORD_BYTES = 24
 _LAG, _LAG_AT = struct.Struct("=q"), 8
 _ARRIVAL = struct.Struct("=q")
 _READ_BYTES = 40  # of memory for the numbers of one read, with room to grow
-_COMPRESSED_FROM_BYTES = 16_384
+_PACKED_FROM_BYTES = 1024
+_SLOW_NS_PER_BYTE = 20_000  # 50 KB/s
+_FRAME = zstd.ZstdCompressor.FLUSH_FRAME
+_compressor = zstd.ZstdCompressor(level=1)  # one for all: a new one takes ten times as long as 2 KB
 
 
 class Read(NamedTuple):
@@ -50,15 +53,18 @@ class ReadLog(Sequence[Read]):
     """The reads of one response, with little memory and few cache misses.
 
     Under load, thousands of responses take turns: whatever a read touches has left the CPU cache since the last read
-    of the same response. So there are two buffers that grow at their end, and no object for a read.
+    of the same response. So there are two buffers that grow at their end, and no object for a read. The bytes of a
+    stream that takes long can be packed meanwhile: events are so alike that about a tenth remains.
     """
 
-    __slots__ = ("_compressed", "_data", "_errors_ns", "_numbers")
+    __slots__ = ("_data", "_errors_ns", "_numbers", "_packed", "_packed_reads", "packed_bytes")
 
     def __init__(self, reads: Iterable[Read] = ()) -> None:
-        self._data = bytearray()
+        self._data = bytearray()  # of the reads that are not packed
         self._numbers = bytearray()  # a _RECORD for each read
-        self._compressed: tuple[int, bytes] | None = None  # size and bytes, in place of the data
+        self._packed = b""  # the bytes before them, in Zstandard frames
+        self._packed_reads = 0
+        self.packed_bytes = 0  # before they were packed
         self._errors_ns: dict[int, int] | None = None  # of the few reads that have one, by number
         for read in reads:
             self.append(read.arrival_ns, read.lag_ns, read.data, error_ns=read.error_ns)
@@ -72,11 +78,14 @@ class ReadLog(Sequence[Read]):
             self._errors_ns[len(self)] = error_ns
         self._data += data
         self._numbers += _RECORD(arrival_ns, _NO_LAG if lag_ns is None else lag_ns, len(data), tokens)
-        return len(self._data)
+        return self.packed_bytes + len(self._data)
 
     @property
     def buffers(self) -> tuple[bytearray, bytearray]:
-        """The bytes of all reads, and a record of each, for the native reader of tokens, which adds to them."""
+        """The bytes of the reads that are not packed, and a record of each read, for the native reader of tokens.
+
+        It adds to both.
+        """
         return self._data, self._numbers
 
     @property
@@ -87,32 +96,39 @@ class ReadLog(Sequence[Read]):
 
     @property
     def size_bytes(self) -> int:
-        """Of all reads."""
-        return len(self._data) if self._compressed is None else self._compressed[0]
+        """Of all reads, before they were packed."""
+        return self.packed_bytes + len(self._data)
 
     @property
     def memory_bytes(self) -> int:
         """About how much memory it takes."""
-        size = len(self._data) if self._compressed is None else len(self._compressed[1])
-        return size + _READ_BYTES * len(self)
+        return len(self._packed) + len(self._data) + _READ_BYTES * len(self)
 
-    def compress(self) -> None:
-        """Make it small, if that helps; from now on each look at its bytes takes longer. No more reads follow."""
-        size = len(self._data)
-        if size < _COMPRESSED_FROM_BYTES or self._compressed is not None:
+    @property
+    def is_slow(self) -> bool:
+        """Whether the reads that are not packed came more slowly than it takes to notice what packing costs."""
+        place = self._packed_reads * _RECORD_BYTES
+        if not self._data or self.last_arrival_ns is None:
+            return False
+        took_ns = self.last_arrival_ns - _ARRIVAL.unpack_from(self._numbers, place)[0]
+        return bool(took_ns > _SLOW_NS_PER_BYTE * len(self._data))
+
+    def pack(self) -> None:
+        """Compress the bytes that are not yet, if they are many; each look at them takes longer from now on."""
+        if len(self._data) < _PACKED_FROM_BYTES:
             return
-        compressed = zlib.compress(self._data, 1)
-        if 2 * len(compressed) < size:
-            self._compressed = size, compressed
-            self._data = bytearray()
+        self._packed += _compressor.compress(self._data, _FRAME)
+        self._packed_reads = len(self)
+        self.packed_bytes += len(self._data)
+        self._data.clear()
 
     @property
     def data(self) -> bytes:
-        """The bytes of all reads, joined: a copy, if they are not compressed."""
+        """The bytes of all reads, joined: a copy."""
         return bytes(self._unpacked())
 
     def _unpacked(self) -> bytes | bytearray:
-        return self._data if self._compressed is None else zlib.decompress(self._compressed[1])
+        return zstd.decompress(self._packed) + self._data if self._packed else self._data
 
     def _column(self, form: Literal["q", "I"], place: int) -> array[int]:
         """One value of each read: the one at this place of a _RECORD of such values."""

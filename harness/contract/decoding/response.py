@@ -19,6 +19,7 @@ from harness.contract.decoding.limits import (
     MAX_EVENTS,
     MAX_LINES,
     MAX_READS,
+    PACKED_EVERY_BYTES,
     in_mib,
     too_many_lines,
 )
@@ -72,6 +73,7 @@ class Response:
     """
 
     __slots__ = (
+        "_checked_bytes",
         "_connection_ended",
         "_decoder",
         "_max_bytes",
@@ -103,11 +105,12 @@ class Response:
         self.limit: str | None = None
         self.over = False
         self._reader = token_reader(self.log) if decoder is None else NO_READER
-        self._reader.limit(CHECKED_EVERY_BYTES)
+        self._reader.limit(PACKED_EVERY_BYTES)
         self.take = self._reader.take
         self._decoder = self._first_decoder() if decoder is None else decoder
         self._connection_ended = False
         self._surplus = False
+        self._checked_bytes = PACKED_EVERY_BYTES
         self._max_bytes = CHECKED_EVERY_BYTES
 
     @classmethod
@@ -206,20 +209,20 @@ class Response:
         tokens = self._decoder.take_chunk(data)
         if tokens is None:
             return False
-        if self.log.append(arrival_ns, lag_ns, data, tokens) > self._max_bytes:
-            self._check_limits()
+        if self.log.append(arrival_ns, lag_ns, data, tokens) > self._checked_bytes:
+            self._check_size()
         return True
 
     def _take_beyond(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> bool:
-        """The same for the read after which the limits are to be checked."""
+        """The same for the read after which the size is to be checked."""
         size_bytes = self.log.size_bytes + len(data)
-        if size_bytes <= self._max_bytes or self.over:
+        if size_bytes <= self._checked_bytes or self.over:
             return False
-        self._reader.limit(size_bytes)
+        self._limit_reader(size_bytes)
         is_taken = self.take(arrival_ns, lag_ns, data)
-        self._reader.limit(self._max_bytes)
+        self._limit_reader(self._checked_bytes)
         if is_taken:
-            self._check_limits()
+            self._check_size()
         return is_taken
 
     def feed(self, arrival_ns: int, lag_ns: int | None, data: bytes, error_ns: int = 0) -> int:
@@ -243,8 +246,8 @@ class Response:
         self.head_ns, self.end_ns = decoder.head_ns, decoder.end_ns
         self.malformed, self.limit = decoder.malformed, decoder.limit
         self.over = decoder.complete or decoder.malformed is not None or decoder.limit is not None
-        if size_bytes > self._max_bytes or len(self.log) > MAX_READS:
-            self._check_limits()
+        if size_bytes > self._checked_bytes or len(self.log) > MAX_READS:
+            self._check_size()
         elif isinstance(decoder, FullDecoder) and decoder.decoded_bytes > _KEPT_FRAMES_BYTES:
             decoder.forget_frames()
         return decoder.events - events
@@ -271,7 +274,7 @@ class Response:
         if self._share.budget.is_tight:
             if isinstance(decoder, FullDecoder):
                 decoder.forget_frames()
-            self.log.compress()
+            self.log.pack()
             self._hold()
 
     def identities(self) -> tuple[EventIdentity, ...]:
@@ -322,6 +325,23 @@ class Response:
         in_full = isinstance(decoder, FullDecoder)
         self._share.hold_events(decoder.events, decoder.extra_lines, in_full=in_full)
 
+    def _limit_reader(self, size_bytes: int) -> None:
+        """Leave to `feed` the reads that make the log larger than this."""
+        self._reader.limit(size_bytes - self.log.packed_bytes)
+
+    def _check_size(self) -> None:
+        """Pack the log of a slow stream, and check the limits when it has grown by CHECKED_EVERY_BYTES."""
+        log = self.log
+        if log.is_slow:
+            log.pack()
+            next_bytes = log.size_bytes + PACKED_EVERY_BYTES
+        else:
+            next_bytes = 2 * log.size_bytes
+        if log.size_bytes > self._max_bytes or len(log) > MAX_READS:
+            self._check_limits()
+        self._checked_bytes = min(next_bytes, self._max_bytes)
+        self._limit_reader(self._checked_bytes)
+
     def _check_limits(self) -> None:
         if self.malformed is not None or self.limit is not None:
             return
@@ -344,7 +364,6 @@ class Response:
         else:
             self.limit = budget.limit_of(self._share)
             self._max_bytes = min(budget.response_bytes, self.log.size_bytes + CHECKED_EVERY_BYTES)
-            self._reader.limit(self._max_bytes)
         if self.limit is not None:
             self._reader.disarm()
         self.over = self.complete or self.malformed is not None or self.limit is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
 from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.limits import MIB
 from harness.contract.decoding.memory import (
@@ -13,7 +15,7 @@ from harness.contract.decoding.memory import (
     MemoryShare,
     _Recent,
 )
-from harness.contract.decoding.read_log import Read, ReadLog
+from harness.contract.decoding.read_log import Read
 from harness.contract.decoding.response import Response
 from harness.protocol.memory_cost import frame_cost
 from tests.contract.exchanges import STREAM, chunk, head, token
@@ -122,13 +124,24 @@ def test_a_value_is_dropped_for_others_and_computed_again() -> None:
     assert recent.held_bytes == 0
 
 
-def test_a_compressed_log_has_the_same_reads() -> None:
-    reads = [Read(number, number if number % 2 else None, b"x" * number) for number in range(400)]
-    log = ReadLog(reads)
-    log.compress()
-    assert log.memory_bytes < log.size_bytes
+@pytest.mark.parametrize("gap_ms", [0, 50])
+@pytest.mark.usefixtures("each_token_reader")
+def test_the_log_of_a_slow_stream_is_packed(gap_ms: int) -> None:
+    """Thousands of streams may be open at once, and their events are alike."""
+    reads = [Read(0, 0, HEAD)]
+    reads += [Read(number * gap_ms * 10**6, 0, chunk(token(number))) for number in range(1, 200)]
+    response = Response()
+    for read in reads:
+        response.feed(*read)
+    log = response.log
+    assert (log.memory_bytes < log.size_bytes) == bool(gap_ms)
     assert tuple(log) == tuple(reads)
-    assert log[399] == reads[399]
+    assert response.events == 199
+    assert response.summary.token_arrivals_ns.tolist() == [read.arrival_ns for read in reads[1:]]
+    assert (
+        response.identities()
+        == Response.from_reads(reads, connection_ended=False, decoder=FullDecoder()).identities()
+    )
 
 
 def test_frames_that_were_not_kept_are_decoded_again() -> None:
