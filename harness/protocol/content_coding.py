@@ -109,7 +109,7 @@ def _brotli() -> _Pieces:
 
 
 def _zstd() -> _Pieces:
-    options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
     decompressor = zstd.ZstdDecompressor(options=options)
     count = _Members()
 

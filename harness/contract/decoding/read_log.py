@@ -6,7 +6,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, islice
-from typing import Literal, NamedTuple, overload
+from typing import Final, Literal, NamedTuple, overload
 
 from harness.protocol.http1 import HttpSyntaxError, ResponseParser
 from harness.protocol.zstandard import zstd
@@ -19,7 +19,7 @@ _ARRIVAL = struct.Struct("=q")
 _READ_BYTES = 40  # of memory for the numbers of one read, with room to grow
 _PACKED_FROM_BYTES = 1024
 _SLOW_NS_PER_BYTE = 20_000  # 50 KB/s
-_FRAME = zstd.ZstdCompressor.FLUSH_FRAME
+_FRAME: Final = zstd.ZstdCompressor.FLUSH_FRAME
 _compressor = zstd.ZstdCompressor(level=1)  # one for all: a new one takes ten times as long as 2 KB
 
 
