@@ -277,7 +277,7 @@ def _may_come_in_late_blocks(run: Exchange) -> bool:
 
 
 def _are_most(counts: np.ndarray[Any, np.dtype[np.int64]], events: int) -> bool:
-    """Whether late blocks of these sizes may be what holds back a run of so many events."""
+    """Whether late blocks of these sizes are enough, and hold at least half of the run's events."""
     return len(counts) >= _FEWEST_LATE and 2 * int(counts.sum()) >= events
 
 
