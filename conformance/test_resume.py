@@ -30,16 +30,20 @@ def test_a_retry_executes_nothing_again(check: CheckFunction, replayed: tuple[Ex
 
 @decides(resume.joins)
 def test_a_retry_in_flight_joins_the_run(
-    check: CheckFunction, joined_run: tuple[Exchange, Exchange, Exchange]
+    check: CheckFunction,
+    joined_run: tuple[Exchange, Exchange, Exchange],
+    replayed_long_run: tuple[Exchange, Exchange],
 ) -> None:
-    check(*joined_run[:2])
+    check(*joined_run[:2], replayed_long_run)
 
 
 @decides(resume.joins)
 def test_a_retry_joins_the_run_at_any_moment(
-    check: CheckFunction, run_joined_at_moments: list[Exchange]
+    check: CheckFunction,
+    run_joined_at_moments: list[Exchange],
+    replayed_long_run: tuple[Exchange, Exchange],
 ) -> None:
-    check(*run_joined_at_moments)
+    check(*run_joined_at_moments, replayed_long_run)
 
 
 @decides(resume.first_reader_kept)

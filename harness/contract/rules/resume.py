@@ -117,11 +117,19 @@ def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, ret
     promise=(Capability.REREAD,),
     needs=Need.LONG_ACTION,
 )
-def joins(original: Exchange, *joined: Exchange, expect: Expectations) -> RuleResult:
-    """Each of `joined` was sent while `original` was being read; those that came after its end prove nothing."""
+def joins(
+    original: Exchange, *others: Exchange | tuple[Exchange, Exchange], expect: Expectations
+) -> RuleResult:
+    """Each of `others` was sent while `original` was being read; those that came after its end prove nothing.
+
+    One that is a pair is the control: a run that nobody joined, and its retry. Where that fails, a difference proves
+    nothing if the server may have begun to answer only after the end.
+    """
     if problem := require_terminal(original):
         return problem
-    results = all_joined(original, joined, expect)
+    joined = [other for other in others if isinstance(other, Exchange)]
+    broken = require_replays(*(other for other in others if not isinstance(other, Exchange)))
+    results = all_joined(original, joined, broken, expect)
     in_flight = [result for result in results if result.verdict is not Verdict.INCONCLUSIVE]
     if len(in_flight) < 2:
         return (in_flight or results or [inconclusive("no retry was sent")])[0]

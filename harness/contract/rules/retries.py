@@ -83,11 +83,29 @@ def belongs_to(original: Exchange, retry: Exchange) -> RuleResult:
     return passed("the retry belongs to the same run" if new_events else "the retry produced no new event")
 
 
-def all_joined(original: Exchange, joined: Sequence[Exchange], expect: Expectations) -> list[RuleResult]:
-    """Whether each reader that joined the run while `original` was being read got the run or its tail."""
+def all_joined(
+    original: Exchange, joined: Sequence[Exchange], broken: RuleResult | None, expect: Expectations
+) -> list[RuleResult]:
+    """Whether each reader that joined the run while `original` was being read got the run or its tail.
+
+    broken: the result for a reader that may have been answered after the end of the run, and differs from it, if the
+    replay of a finished run differs too: a busy server looks at a retry that was sent in time only after the end.
+    """
     begun = _first_of_run(original, joined)
-    readers = [reader for reader in (original, *joined) if reader is not begun]
-    return [_joined_in_flight(begun, reader, expect) for reader in readers]
+    results = []
+    for reader in (original, *joined):
+        if reader is not begun:
+            result = _joined_in_flight(begun, reader, expect)
+            may_be_replay = result.verdict is Verdict.FAIL and not _answered_in_flight(begun, reader)
+            results.append(broken if broken is not None and may_be_replay and reader.started_run else result)
+    return results
+
+
+def _answered_in_flight(run: Exchange, reader: Exchange) -> bool:
+    """Whether the server certainly began to answer `reader` before the end of `run`."""
+    if run.over_ns is None or reader.head_ns is None:
+        return True
+    return (run.over_ns - reader.head_ns) / 1e6 > _RACING_MS
 
 
 def _joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations) -> RuleResult:
@@ -133,12 +151,12 @@ def _first_of_run(original: Exchange, joined: Sequence[Exchange]) -> Exchange:
         key=lambda reader: len(reader.sequence),
         default=original,
     )
-    over_ns, first_ns = begun.over_ns, begun.summary.first_event_ns
+    first_ns = begun.summary.first_event_ns
     replays = any(
         reader.started_run
         and (first_ns is None or reader.timing.earliest_sent_ns > first_ns)
         and reader.sequence[0] == begun.sequence[0]
-        and (over_ns is None or reader.head_ns is None or (over_ns - reader.head_ns) / 1e6 > _RACING_MS)
+        and _answered_in_flight(begun, reader)
         for reader in joined
         if reader is not begun
     )

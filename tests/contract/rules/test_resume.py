@@ -45,6 +45,7 @@ NO_RESUME = (whole_run(), another_run())
 FAILED = run(token(0), error(1))
 # A retry that was sent 5 ms before the end of RUN, which its server had not looked at by then.
 ANSWERED_LATE = scripted(*((6.0, read.data) for read in RUN.reads), sent_ms=25)
+DIFFERENT_LATE = scripted(*((6.0, read.data) for read in another_run().reads), sent_ms=25)
 SPACED_MS = 400  # between events that are far enough apart for a cut to be in mid-run
 
 
@@ -290,6 +291,28 @@ CASES: list[Case] = [
     case(
         resume.joins, RUN, whole_run(sent_ms=30), whole_run(sent_ms=31), is_=INCONCLUSIVE, says="ended before"
     ),
+    # Where a replay differs from its run, a retry that was answered about at the end may have got the replay.
+    case(resume.joins, RUN, DIFFERENT_LATE, NO_RESUME, is_=INCONCLUSIVE, says="see resume.replay"),
+    case(resume.joins, RUN, DIFFERENT_LATE, CONTROL, is_=FAIL, says="differs from it: event 1 is id"),
+    case(resume.joins, RUN, DIFFERENT_LATE, is_=FAIL, says="differs from it: event 1 is id"),
+    case(
+        resume.joins,
+        whole_run(at=[0, 400, 800, 1200]),
+        whole_run(sent_ms=5, at=[6, 400, 800, 1200]),
+        scripted(*((900.0, read.data) for read in another_run().reads), sent_ms=700),
+        NO_RESUME,
+        is_=PASS,
+        says="joined the run (replay)",
+    ),
+    case(
+        resume.joins,
+        whole_run(at=[0, 400, 800, 1200]),
+        scripted(*((10.0, read.data) for read in another_run().reads), sent_ms=700),
+        NO_RESUME,
+        is_=FAIL,
+        says="differs from it: event 1 is id",
+    ),
+    case(resume.joins, RUN, reply(409, sent_ms=29), NO_RESUME, is_=FAIL, says="got status 409"),
     # every-cut
     case(
         resume.every_cut,
