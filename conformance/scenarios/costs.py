@@ -78,7 +78,7 @@ COSTS = {
     "different_bodies_together": Cost(60, 3),
     "interleaved_runs": Cost(20, 20),
     "one_of_several_closed": Cost(24, 16),
-    "runs_with_a_stalled_reader": Cost(16, 16),
+    "runs_with_a_stalled_reader": Cost(32, 32),
     "every_kind_of_response": Cost(
         0,
         0,

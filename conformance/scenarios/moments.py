@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.moments import event_arrivals_ns, gap_of_s
 from harness.protocol.request import HttpRequest
@@ -12,6 +13,7 @@ from harness.suite.scenario import ScenarioContext
 from harness.transport.asyncio_client import AsyncExchange
 
 _BEFORE_END_S = 0.1  # what comes later races the terminal event, which is a different situation
+_LONGEST_GAP_MS = 2000.0
 _GOLDEN = 0.618034  # the fractional parts of its multiples are spread evenly, however many there are
 
 
@@ -35,15 +37,40 @@ def spread_moments(whole: Exchange, count: int) -> list[RunMoment]:
     return [
         RunMoment(0, first_event_s / 2),
         *(
-            RunMoment(1 + int(number * _GOLDEN % 1 * last), (number + 0.5) / between * gap_s)
+            RunMoment(1 + int(spread_evenly(number) * last), (number + 0.5) / between * gap_s)
             for number in range(between)
         ),
     ]
 
 
+def between_ms(earlier: DecodedFrame, later: DecodedFrame) -> float:
+    """The time between two events: between their arrivals, or between their ids if packets were merged."""
+    arrived_ms = (later.arrival_ns - earlier.arrival_ns) / 1e6
+    produced_ms = later.stream_id.ms - earlier.stream_id.ms if earlier.stream_id and later.stream_id else 0.0
+    return max(arrived_ms, min(produced_ms, _LONGEST_GAP_MS))
+
+
+def moment_before_end(whole: Exchange, before_ms: float) -> RunMoment:
+    """The moment `before_ms` before the event that ends a run like `whole`; not before its first event.
+
+    Counted from the last event before that moment, since runs do not all take as long. Raises ValueError if `whole` is
+    not over.
+    """
+    if whole.over is None:
+        raise ValueError(f"{whole.label} is not over")
+    left_ms = [between_ms(event, whole.over) for event in whole.events]
+    number = max((place for place, ms in enumerate(left_ms, 1) if ms >= before_ms), default=1)
+    return RunMoment(number, max(0.0, left_ms[number - 1] - before_ms) / 1000)
+
+
+def spread_evenly(number: int) -> float:
+    """A share from 0 to 1, a different one for each number; those of successive numbers are spread evenly."""
+    return number * _GOLDEN % 1
+
+
 def phase_wait_s(whole: Exchange, number: int) -> float:
     """A wait of a part of the gap between events, a different part for each number."""
-    return (number * _GOLDEN % 1) * (gap_of_s(event_arrivals_ns(whole)) or 0.0)
+    return spread_evenly(number) * (gap_of_s(event_arrivals_ns(whole)) or 0.0)
 
 
 async def sent_at(

@@ -7,7 +7,7 @@ import uuid
 from functools import partial
 
 from harness.contract.exchange import Ending, Exchange
-from harness.contract.rules.race import StalledRound, is_slowed
+from harness.contract.rules.race import StalledRound, is_decided, is_slowed
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import ScenarioContext
 
@@ -18,7 +18,9 @@ ROUNDS = 3
 _STALLED_BUFFER_BYTES = (
     4096  # the default would take all of a run that is not large, and nobody would notice the stall
 )
-_STALL_ROUNDS = 2  # while runs next to stalled readers take longer: a busy machine slows them too
+_STALL_ROUNDS = (
+    4  # while it is not decided what makes runs next to stalled readers slow: a busy machine does too
+)
 _CLOSE_ROUNDS = 4  # until the stream is closed before its run has ended
 
 
@@ -100,7 +102,7 @@ async def _one_closed(context: ScenarioContext) -> tuple[Exchange, list[Exchange
 
 
 async def runs_with_a_stalled_reader(context: ScenarioContext) -> list[StalledRound]:
-    """A long run alone, and long runs next to connections with a stalled reader; again if these took longer.
+    """A long run alone, and long runs next to connections with a stalled reader; again until they decide.
 
     After runs that took longer, one more run alone. It begins when the runs whose times are judged have ended.
     """
@@ -109,7 +111,7 @@ async def runs_with_a_stalled_reader(context: ScenarioContext) -> list[StalledRo
     rounds: list[StalledRound] = []
     for _ in range(_STALL_ROUNDS):
         rounds.append(await _next_to_stalled_readers(context))
-        if rounds[-1][-1] is None:
+        if is_decided(rounds):
             break
     return rounds
 

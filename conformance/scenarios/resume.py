@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.rules.cuts import CutRun
 from harness.contract.rules.retries import terminal_lead_ms
@@ -18,7 +17,7 @@ from harness.profiles.workflow_actions.event_id import StreamId
 from harness.suite.scenario import ScenarioContext, gather_some
 
 from .cuts import needs_last_event_id, spread
-from .moments import sent_at, spread_moments
+from .moments import RunMoment, between_ms, moment_before_end, sent_at, spread_evenly, spread_moments
 from .runs import cancelled_run, completed_run, echo_request, echoed_run, failing_run, long_run, silent_run
 
 _AT_ONCE = 24
@@ -39,9 +38,8 @@ _RETENTION_SHARE = (
 _MOST_RETENTION_S = 60.0
 _LAST_FIRST_RETRY_S = 8.0
 _RACES = 12
-_RACE_ROUNDS = 5
+_RACE_ROUNDS = 9
 _RACE_FROM = 4
-_LONGEST_GAP_MS = 2000.0
 
 
 _Pair = tuple[Exchange, Exchange]
@@ -325,40 +323,51 @@ async def retained_key(context: ScenarioContext) -> tuple[Exchange, Exchange, Ex
     return original, early, await context.send(original.request, "the last retry of the suite")
 
 
-def _between_ms(earlier: DecodedFrame, later: DecodedFrame) -> float:
-    """The time between two events: between their arrivals, or between their ids if packets were merged."""
-    arrived_ms = (later.arrival_ns - earlier.arrival_ns) / 1e6
-    produced_ms = later.stream_id.ms - earlier.stream_id.ms if earlier.stream_id and later.stream_id else 0.0
-    return max(arrived_ms, min(produced_ms, _LONGEST_GAP_MS))
-
-
 async def retries_at_the_end(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
     """Long runs, each with a retry that is sent around the time of its terminal event.
 
-    The retries are spread over the time from the last event but three to the end. A busy machine sends late, so there
-    are several rounds, until enough retries were sent shortly before the terminal event.
+    The retries are spread over the time from the last event but three to the end. A busy machine sends late, and its
+    server answers late: so there are several rounds, until enough retries raced the terminal event, and each sends
+    earlier by the delays of the one before. The last rounds are only for runs that no retry has raced.
     """
     context.forbid_when_read_only("races")
     whole = await context.run_once(long_run)
     if len(whole.events) < _RACE_FROM or whole.over is None:
         return []
-    span_ms = _between_ms(whole.events[-_RACE_FROM], whole.over)
+    span_ms = between_ms(whole.events[-_RACE_FROM], whole.over)
 
-    async def race(wait_ms: float) -> tuple[Exchange, Exchange]:
+    async def race(moment: RunMoment) -> tuple[Exchange, Exchange]:
         request = await context.request("long")
         async with context.connections(2):
             first = context.open(request, "a run that a retry races")
-            if await first.events(len(whole.events) - _RACE_FROM + 1):
-                await asyncio.sleep(wait_ms / 1000)
-            second = context.open(await context.joining(first), "a retry around the terminal event")
-            return await asyncio.gather(first.result(), second.result())
+            retry = sent_at(context, first, None, "a retry around the terminal event", moment)
+            return await asyncio.gather(first.result(), retry)
 
-    races: list[tuple[Exchange, Exchange]] = []
-    for _ in range(_RACE_ROUNDS):
-        waits_ms = [span_ms * step / _RACES for step in range(_RACES)]
-        races += await gather_some(
-            [context.unrefused(partial(race, wait_ms)) for wait_ms in waits_ms], _RACES
-        )
-        if sum(terminal_lead_ms(*pair) is not None for pair in races) >= _RACES // 2:
+    races: list[_Pair] = []
+    delays_ms: list[float] = []
+    for number in range(_RACE_ROUNDS):
+        count = _RACES if number == 0 else _RACES // 2  # fewer at once, since they make a busy machine busier
+        moments = [
+            moment_before_end(whole, span_ms * (1 - step / count) + _one_of(delays_ms, step))
+            for step in range(count)
+        ]
+        pairs = await gather_some([context.unrefused(partial(race, moment)) for moment in moments], count)
+        races += pairs
+        delays_ms = sorted(_answer_delays_ms(zip(moments, pairs, strict=True)))
+        racing = sum(terminal_lead_ms(*pair) is not None for pair in races)
+        if racing >= (_RACES // 2 if number < _RACE_ROUNDS // 2 else 1):
             break
     return races
+
+
+def _one_of(delays_ms: Sequence[float], number: int) -> float:
+    """One of the sorted delays, from short to long ones evenly; 0 without any."""
+    return delays_ms[int(spread_evenly(number) * len(delays_ms))] if delays_ms else 0.0
+
+
+def _answer_delays_ms(races: Iterable[tuple[RunMoment, _Pair]]) -> Iterator[float]:
+    """How long after the moment at which each retry was due its response head arrived."""
+    for moment, (run, retry) in races:
+        if retry.head_ns is not None and len(run.events) >= moment.event:
+            due_ns = run.events[moment.event - 1].arrival_ns + moment.wait_s * 1e9
+            yield max(0.0, (retry.head_ns - due_ns) / 1e6)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from harness.conformance.scenarios.moments import phase_wait_s, spread_moments
-from tests.contract.exchanges import no_answer, run, token
+import pytest
+
+from harness.conformance.scenarios.moments import moment_before_end, phase_wait_s, spread_moments
+from tests.contract.exchanges import done, no_answer, run, token
 
 GAP_MS = 60.0
 EVENTS = 20
@@ -41,3 +43,13 @@ def test_resumptions_are_spread_over_the_gap() -> None:
     phases = sorted(phase_wait_s(WHOLE, number) * 1000 / GAP_MS for number in range(24))
     assert phases[0] == 0.0
     assert max(after - before for before, after in pairwise([*phases, 1.0])) < 0.1
+
+
+def test_moments_before_the_end_follow_the_last_event_before_them() -> None:
+    run_of_four = run(token(0), token(1), token(2), done(3), at=[1000.0, 1060.0, 1120.0, 1180.0])
+    found = [moment_before_end(run_of_four, before_ms) for before_ms in (0, 15, 60, 100, 180, 500)]
+    assert [(moment.event, round(moment.wait_s, 6)) for moment in found] == [
+        (4, 0.0), (3, 0.045), (3, 0.0), (2, 0.02), (1, 0.0), (1, 0.0)
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="is not over"):
+        moment_before_end(run(token(0)), 10)

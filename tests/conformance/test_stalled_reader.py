@@ -53,15 +53,27 @@ class Context:
         return run(token(0), done(1), at=[0, next(self._took_ms)])
 
 
+EVEN = [1000.0, 1000, 1000, 1000]
+
+
 @pytest.mark.parametrize(
     ("took_ms", "verdict"),
     [
         ([1000, 1000, 1900, 1000], "pass"),
         ([1000, 3000, 3000, 3000, 1000, 1000, 3000, 3000, 3000, 1000], "warn"),
-        ([1000, 1000, 1000, 3000, 1000, 1000, 1000, 1000, 1000], "inconclusive"),
-        ([1000, 1000, 1000, 3000, 3000, 1000, 1000, 3000, 1000, 3000], "inconclusive"),
+        ([*EVEN[:3], 3000, 1000, *EVEN, *EVEN], "pass"),
+        ([*EVEN[:3], 3000, 3000, *EVEN], "pass"),
+        ([*EVEN[:3], 3000, 1000, *EVEN, *EVEN[:3], 3000, 1000, *EVEN], "inconclusive"),
+        ([*EVEN[:3], 3000, 3000] * 4, "inconclusive"),
     ],
-    ids=["as fast", "always slower", "slower once", "slower after it too"],
+    ids=[
+        "as fast",
+        "always slower",
+        "slower once",
+        "slower after it once",
+        "slower half the time",
+        "always after it",
+    ],
 )
 def test_rounds(took_ms: list[float], verdict: str) -> None:
     context = Context(took_ms)

@@ -16,6 +16,7 @@ from harness.profiles.capability import Capability
 _WINDOW_MS = 100.0  # requests whose last bytes were sent within this window count as simultaneous
 _SLOWED = 2.0  # times the undisturbed duration
 _SLOWED_MS = 1000.0
+_SLOWED_ROUNDS = 2  # that show a server that waits for stalled readers, if there is no other round
 
 StalledRound = tuple[Exchange, Sequence[Exchange], Exchange | None]
 """A run alone, runs next to another connection that is open and unread, and a run alone after that, if one was sent."""
@@ -235,21 +236,44 @@ def close_one(closed: Exchange, others: Sequence[Exchange]) -> RuleResult:
     needs=Need.LONG_ACTION,
 )
 def slow_reader(rounds: Sequence[StalledRound]) -> RuleResult:
-    """Each round but the last was repeated, because its runs took longer than alone.
+    """Each round but the last was repeated, because the rounds so far did not decide (is_decided).
 
     A server that waits for a stalled reader is slow in all of them; one that got no CPU time is not.
     """
     results = [_next_to_stalled(*one) for one in rounds]
-    slowed = [result for result in results if result.verdict is Verdict.FAIL]
+    slowed, even = _of_verdict(results, Verdict.FAIL), _of_verdict(results, Verdict.PASS)
     if not results:
         return inconclusive("no run next to the stalled reader")
-    if not slowed or len(slowed) == len(results) or results[-1].verdict is Verdict.INCONCLUSIVE:
+    if not slowed or len(slowed) == len(results):
+        return results[-1]
+    if len(even) > len(slowed):
+        return passed(
+            f"runs next to a stalled reader took no longer than alone in {len(even)} of "
+            f"{counted(len(results), 'round')}"
+        )
+    if results[-1].verdict is Verdict.INCONCLUSIVE:
         return results[-1]
     return inconclusive(
-        f"in {len(slowed)} of {counted(len(results), 'round')}, {slowed[-1].detail}; in the last one none did, so the "
-        "machine may have been busy: test again with less other work on it",
+        f"in {len(slowed)} of {counted(len(results), 'round')}, {slowed[-1].detail}; in the others this was not found, "
+        "so the machine may have been busy: test again with less other work on it",
         *slowed[-1].places,
     )
+
+
+def is_decided(rounds: Sequence[StalledRound]) -> bool:
+    """Whether one more round is needless: in most, no run was slowed, or in each of two or more, one was.
+
+    Or it is useless: no run was slowed, and none of them shows anything.
+    """
+    results = [_next_to_stalled(*one) for one in rounds]
+    slowed, even = _of_verdict(results, Verdict.FAIL), _of_verdict(results, Verdict.PASS)
+    if not even and rounds[-1][2] is None:
+        return True
+    return len(even) > len(slowed) or (len(slowed) == len(results) and len(slowed) >= _SLOWED_ROUNDS)
+
+
+def _of_verdict(results: Sequence[RuleResult], verdict: Verdict) -> list[RuleResult]:
+    return [result for result in results if result.verdict is verdict]
 
 
 def is_slowed(before: Exchange, concurrent: Sequence[Exchange]) -> bool:

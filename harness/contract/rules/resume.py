@@ -122,14 +122,11 @@ def joins(
 ) -> RuleResult:
     """Each of `others` was sent while `original` was being read; those that came after its end prove nothing.
 
-    One that is a pair is the control: a run that nobody joined, and its retry. Where that fails, a difference proves
-    nothing if the server may have begun to answer only after the end.
+    A pair is the control: a run that nobody joined, and its retry. Where it fails, late answers prove nothing.
     """
     if problem := require_terminal(original):
         return problem
-    joined = [other for other in others if isinstance(other, Exchange)]
-    broken = require_replays(*(other for other in others if not isinstance(other, Exchange)))
-    results = all_joined(original, joined, broken, expect)
+    results = all_joined(original, others, expect)
     in_flight = [result for result in results if result.verdict is not Verdict.INCONCLUSIVE]
     if len(in_flight) < 2:
         return (in_flight or results or [inconclusive("no retry was sent")])[0]

@@ -8,6 +8,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, passed
 from harness.contract.rules.cuts import Start, lost_by_replay, tail_allowed
+from harness.contract.rules.replays import require_replays
 from harness.contract.rules.rule import quoted, require_terminal
 from harness.contract.rules.sequences import (
     described_difference,
@@ -84,13 +85,15 @@ def belongs_to(original: Exchange, retry: Exchange) -> RuleResult:
 
 
 def all_joined(
-    original: Exchange, joined: Sequence[Exchange], broken: RuleResult | None, expect: Expectations
+    original: Exchange, others: Sequence[Exchange | tuple[Exchange, Exchange]], expect: Expectations
 ) -> list[RuleResult]:
     """Whether each reader that joined the run while `original` was being read got the run or its tail.
 
-    broken: the result for a reader that may have been answered after the end of the run, and differs from it, if the
-    replay of a finished run differs too: a busy server looks at a retry that was sent in time only after the end.
+    A pair among `others` is a run that nobody joined, and its retry. Where that differs too, a reader that may have
+    been answered after the end of the run shows nothing: a busy server then looks at a retry that was sent in time.
     """
+    joined = [other for other in others if isinstance(other, Exchange)]
+    broken = require_replays(*(other for other in others if not isinstance(other, Exchange)))
     begun = _first_of_run(original, joined)
     results = []
     for reader in (original, *joined):
