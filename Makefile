@@ -79,15 +79,17 @@ test-exhaustive: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
 
-PROGRAMS := chromium redis-server
+# Debian's packages. Another Chromium does as well; without one, the headless shell is the cheapest.
+PROGRAMS := chromium-headless-shell redis-server
 mutants real: PROGRAMS := redis-server
 
 programs:
 	@missing=; for one in $(PROGRAMS); do command -v $$one >/dev/null || \
-	{ [ $$one = chromium ] && command -v google-chrome >/dev/null; } || missing="$$missing $$one"; done; \
+	{ [ $$one = chromium-headless-shell ] && { command -v chromium || command -v google-chrome; } >/dev/null; } || \
+	missing="$$missing $$one"; done; \
 	if [ -z "$$missing" ]; then :; \
-	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; \
-	then apt-get update -qq && apt-get install -qq -y $$missing >/dev/null; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && \
+	{ apt-get install -qq -y $$missing >/dev/null || apt-get install -qq -y $(PROGRAMS:%-headless-shell=%) >/dev/null; }; \
 	else echo "not installed, and cannot be installed without root: $$missing. Tests that need it will be skipped"; fi
 
 lint: $(VENV)/.dev

@@ -68,13 +68,15 @@ class BrowserPage:
 # While it lives this thread has a running event loop, and others want their own: so no longer than a module.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, headless. Where there is none the tests are skipped, but in CI they fail."""
+    """An installed Chromium, headless. Where there is none the tests are skipped, but in CI they fail."""
     from playwright.sync_api import sync_playwright
 
     executable = chromium.executable()
     if executable is None:
         lacking = pytest.fail if os.environ.get("CI") else pytest.skip
-        lacking("no Chromium was found: install Debian's package chromium to run the browser tests")
+        lacking(
+            "no Chromium was found: install Debian's package chromium-headless-shell to run the browser tests"
+        )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(chromium.ARGUMENTS))
         yield browser
