@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import cancel
-from harness.contract.rules.cancel import Cancelled
+from harness.contract.rules.cancel import Cancelled, UsualRun
 from harness.suite.pytest_plugin import CheckFunction, decides
 
 
@@ -24,9 +24,9 @@ def test_every_stream_of_a_cancelled_run_ends(
 
 @decides(cancel.one_outcome)
 def test_a_cancelled_run_ends_with_one_cancelled_event(
-    check: CheckFunction, runs_cancelled_in_flight: list[Cancelled]
+    check: CheckFunction, runs_cancelled_in_flight: list[Cancelled], long_run: Exchange
 ) -> None:
-    check(runs_cancelled_in_flight)
+    check(runs_cancelled_in_flight, UsualRun.of(long_run))
 
 
 @decides(cancel.last)

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 
 from harness.contract.exchange import Exchange
-from harness.contract.rules.cancel import Cancelled
+from harness.contract.rules.cancel import Cancelled, UsualRun, may_have_ended_first
 from harness.contract.rules.rule import Need
 from harness.profiles.capability import Capability
 from harness.protocol.request import HttpRequest
@@ -19,8 +19,6 @@ from .runs import long_run
 
 _MOMENTS = 4
 _ROUNDS = 3
-_USUAL_SHARE = 0.9  # of the time of a run that nobody cancels
-_AT_ONCE_NS = 250_000_000  # from the answer until the end of a run that was over before
 _SLACK_S = 0.5  # after the budget, before the harness gives a stream up
 _ASKED = 10  # times how the run ended, while it is not over
 _ASKED_EVERY_S = 0.2
@@ -52,20 +50,9 @@ async def _cancelled_in_time(
     """
     for _ in range(_ROUNDS):
         cancelled = await _cancelled_at(context, moment)
-        if not _ended_by_itself(cancelled, whole):
+        if not may_have_ended_first(cancelled, UsualRun.of(whole)):
             return cancelled
     return None
-
-
-def _ended_by_itself(cancelled: Cancelled, whole: Exchange) -> bool:
-    """Whether the run may have ended before its cancellation: with success, as long as a whole run, with the answer."""
-    (first, *_), answer, _, _ = cancelled
-    if first.outcome != "done" or first.over_ns is None or whole.over_ns is None:
-        return False
-    is_whole = len(first.events) >= len(whole.events)
-    took_ns, usual_ns = (run.over_ns - run.timing.started_ns for run in (first, whole) if run.over_ns)
-    answered_ns = answer.timing.ended_ns if answer.head_ns is None else answer.head_ns
-    return (is_whole or took_ns >= _USUAL_SHARE * usual_ns) and first.over_ns - answered_ns < _AT_ONCE_NS
 
 
 async def _left_in_flight(context: ScenarioContext) -> list[Cancelled]:

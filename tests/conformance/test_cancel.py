@@ -9,16 +9,15 @@ import pytest
 
 from harness.config.settings import Settings
 from harness.conformance.scenarios.cancel import (
-    _ended_by_itself,
     cancels_without_effect,
     runs_cancelled_in_flight,
 )
+from harness.conformance.scenarios.runs import long_run
 from harness.contract.finding import Verdict
 from harness.contract.rules import cancel
 from harness.contract.rules.rule import Rule
 from harness.reference.settings import demo_config
 from harness.suite.scenario import NotApplicable, ScenarioRunner, Undecided
-from tests.contract.exchanges import cancelled, done, reply, run, token
 from tests.profiles.resuming_server import LEAVING, PROFILE, serving, settings
 
 ONLY_ASKED = LEAVING.replace('beginning = ""\n', "")
@@ -77,6 +76,7 @@ def test_what_nothing_shows_is_not_tested(tmp_path: Path) -> None:
         ("AnswersOnceStopped", set()),
         ("RefusesWhatEnded", set()),
         ("SaysGoodbye", set()),
+        ("WritesTheEndLate", set()),
         ("KeepsMoreOfCancelledRuns", {"cancel.replayed"}),
     ],
 )
@@ -98,24 +98,17 @@ def test_a_server_is_blamed_for_what_it_does_wrong_alone(
     assert set(bad) == wrong, bad
 
 
-def test_a_run_that_ends_by_itself_when_it_is_cancelled_is_not_judged() -> None:
-    """Its server may answer the request first, and then write the end of a run that was over before."""
-    whole = run(token(0), token(1), done(2), at=(0, 500, 1000))
-    shorter = run(token(0), done(1), at=(0, 950))
-    later = run(token(0), token(1), done(2), at=(0, 500, 1600))
-    at_once = run(token(0), done(1), at=(0, 300))
-    stopped = run(token(0), token(1), cancelled(2), at=(0, 500, 1000))
-    found = {
-        name: _ended_by_itself(([reader], reply(202, b"{}", sent_ms=answered_ms), None, None), whole)
-        for name, (reader, answered_ms) in {
-            "as long as usual": (whole, 990.0),
-            "after nine tenths of the time": (shorter, 940.0),
-            "long after the answer": (later, 990.0),
-            "done at once, as an answer": (at_once, 290.0),
-            "cancelled": (stopped, 990.0),
-        }.items()
-    }
-    assert [name for name, is_so in found.items() if is_so] == [
-        "as long as usual",
-        "after nine tenths of the time",
-    ]
+def test_a_cancel_that_ends_the_run_with_success_is_found_whether_the_end_or_the_answer_comes_first(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(PROFILE)
+    with (
+        serving("EndsCancelledAsDone") as url,
+        ScenarioRunner(Settings.model_validate(settings(url, str(path), demo_config(url)))) as runner,
+    ):
+        cancels = runner.outcome(runs_cancelled_in_flight)
+        usual = cancel.UsualRun.of(runner.outcome(long_run))
+    found = cancel.one_outcome(cancels, usual)
+    assert found.verdict is FAIL
+    assert "the cancelled run ended with done" in found.detail

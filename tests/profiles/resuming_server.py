@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from harness.profiles.workflow_actions.event_id import StreamId
+from harness.profiles.workflow_actions.events import TERMINAL_TYPES
 from harness.reference import server
 from harness.reference.api import Connection, Payload, ReferenceApi, Rejection, Submission
 from harness.reference.faults.base import FAULTS
@@ -193,6 +194,23 @@ class AnswersOnceStopped(ResumingApi):
         await super().cancel(http)
         await asyncio.sleep(0.05)
         return web.Response(status=204)
+
+
+class WritesTheEndLate(ResumingApi):
+    """Writes the end of each run to its readers 0.15 s late, so the answer to a late cancel comes before it."""
+
+    async def write(self, response: web.StreamResponse, chunk: bytes) -> None:
+        if any(f'"type":"{terminal}"'.encode() in chunk.replace(b" ", b"") for terminal in TERMINAL_TYPES):
+            await asyncio.sleep(0.15)
+        await super().write(response, chunk)
+
+
+class EndsCancelledAsDone(ResumingApi):
+    """A defect: ends a run that is cancelled in flight with success."""
+
+    def cancel_run(self, run: Run) -> None:
+        if not run.ended:
+            self.finish(run, {"type": "done", "runId": run.run_id})
 
 
 class RefusesWhatEnded(ResumingApi):

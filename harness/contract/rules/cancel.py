@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple, Self
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
@@ -28,6 +30,67 @@ and the answer to the question how it ended. Of a run whose reader cancelled it 
 time budget, the stream of the one who disconnected, and so on.
 """
 
+_TAIL_NS, _PAUSED_TAIL_NS = 250_000_000, 500_000_000
+_SEVERAL = 3
+_TOGETHER_NS = 5_000_000
+_SHORT = 0.5
+
+
+class UsualRun(NamedTuple):
+    """The events of a run that nobody cancels, and its time until it was over. Of several such runs: the least."""
+
+    events: int
+    took_ns: int
+
+    @classmethod
+    def of(cls, whole: Exchange) -> Self | None:
+        """None if the run was not over."""
+        return None if whole.over_ns is None else cls(whole.summary.events, _took_ns(whole))
+
+
+def may_have_ended_first(cancelled: Cancelled, usual: UsualRun | None) -> bool:
+    """Whether a run may have ended with success before it was cancelled, though its end arrived after the answer.
+
+    A server may answer the request before it has written the end of the run to its readers. What a machine without CPU
+    time, for which the harness's own delay stands, adds to that proves nothing. A run continued after the answer if its
+    end came more than 0.5 s later, or more than 0.25 s later with events at several moments before it. It was cut short
+    if it has fewer events and took less than half of the time of any that nobody cancels. usual: None if not known.
+    """
+    readers, answer, _, _ = cancelled
+    over = [reader for reader in readers if reader.over_ns is not None]
+    if not over or any(reader.outcome != "done" for reader in over):
+        return False
+    if any(_continued(reader, _answered_ns(answer)) for reader in over):
+        return False
+    return usual is None or not _is_cut_short(readers[0], usual)
+
+
+def _is_cut_short(first: Exchange, usual: UsualRun) -> bool:
+    return (
+        first.over_ns is not None
+        and first.summary.events < usual.events
+        and _took_ns(first) < _SHORT * usual.took_ns
+    )
+
+
+def _took_ns(run: Exchange) -> int:
+    assert run.over_ns is not None
+    return run.over_ns - run.timing.earliest_sent_ns
+
+
+def _continued(reader: Exchange, answered_ns: int) -> bool:
+    """Whether a server made events of the run after the answer."""
+    errors_ns = reader.errors_ns()
+    arrivals_ns, _ = reader.stamps_ns()
+    over_ns = reader.over_ns or 0
+    earliest_ns = [at_ns - errors_ns.get(at_ns, 0) for at_ns in arrivals_ns if at_ns <= over_ns]
+    later_ns = sorted(at_ns for at_ns in earliest_ns if at_ns > answered_ns)
+    if not later_ns:
+        return False
+    moments = 1 + sum(after - before > _TOGETHER_NS for before, after in pairwise(later_ns))
+    tail_ns = later_ns[-1] - answered_ns - reader.timing.late_ns
+    return tail_ns > (_TAIL_NS if moments >= _SEVERAL else _PAUSED_TAIL_NS)
+
 
 def _each(
     cancels: Sequence[Cancelled], decide: Callable[[Cancelled], list[RuleResult]], passes: str
@@ -42,8 +105,11 @@ def _each(
     return combine(tested, passes) if tested else combine(results, passes)
 
 
-def _too_late(cancelled: Cancelled) -> RuleResult | None:
-    """An inconclusive result if the run was over before the answer to the request that cancels it; else None."""
+def _too_late(cancelled: Cancelled, usual: UsualRun | None = None) -> RuleResult | None:
+    """An inconclusive result if the run was over before the answer to the request that cancels it; else None.
+
+    A run that is cut short between the request and its answer was in flight. usual: None if not known.
+    """
     readers, answer, _, _ = cancelled
     seen = readers if _by_request(answer) else [*readers, answer]
     over = next(
@@ -51,14 +117,19 @@ def _too_late(cancelled: Cancelled) -> RuleResult | None:
     )
     if over is None or over.outcome == "cancelled":
         return None
+    ended_after_request = over.over_ns is not None and over.over_ns > answer.timing.earliest_sent_ns
+    if usual is not None and _by_request(answer) and ended_after_request and _is_cut_short(readers[0], usual):
+        return None
     return inconclusive(
         "the run ended before it could be cancelled; configure a longer [target.actions.long]", Location(over)
     )
 
 
 def _is_earlier(reader: Exchange, answer: Exchange) -> bool:
-    """Whether the run was over before the answer arrived, which is before the harness noticed its end."""
-    return reader.over_ns is not None and reader.over_ns <= _answered_ns(answer)
+    """Whether the run may have been over before the answer arrived, which is before the harness noticed its end."""
+    if reader.over_ns is None:
+        return False
+    return reader.over_ns - reader.errors_ns().get(reader.over_ns, 0) <= _answered_ns(answer)
 
 
 def _by_request(answer: Exchange) -> bool:
@@ -72,14 +143,14 @@ def _answered_ns(answer: Exchange) -> int:
     return answer.head_ns if _by_request(answer) and answer.head_ns is not None else answer.timing.ended_ns
 
 
-def _refused(cancelled: Cancelled) -> RuleResult | None:
+def _refused(cancelled: Cancelled, usual: UsualRun | None = None) -> RuleResult | None:
     """An inconclusive result if the run was over before, or the request was refused; else None."""
     _, answer, _, _ = cancelled
     if answer.status is None or not 200 <= answer.status < 300:
         return inconclusive(
             f"the request to cancel the run got {answer.describe()} (see cancel.accepted)", Location(answer)
         )
-    return _too_late(cancelled)
+    return _too_late(cancelled, usual)
 
 
 @rule(
@@ -159,10 +230,15 @@ def _ends_in_time(reader: Exchange, answer: Exchange, limit_s: float) -> RuleRes
     promise=(Capability.CANCEL, Capability.CANCELLED_EVENT),
     needs=Need.LONG_ACTION,
 )
-def one_outcome(cancels: Sequence[Cancelled]) -> RuleResult:
+def one_outcome(cancels: Sequence[Cancelled], usual: tuple[int, int] | None = None) -> RuleResult:
+    """usual: a UsualRun of the same action (stored evidence has plain tuples). Without it, a run that ended before the
+    answer proves nothing.
+    """
+    known = None if usual is None else UsualRun(*usual)
+
     def decide(cancelled: Cancelled) -> list[RuleResult]:
         readers, _, _, _ = cancelled
-        return [_refused(cancelled) or _is_cancelled_once(reader) for reader in readers]
+        return [_refused(cancelled, known) or _is_cancelled_once(reader) for reader in readers]
 
     return _each(
         cancels, decide, f"{counted(len(cancels), 'run')} ended with one cancelled event on each connection"

@@ -206,13 +206,18 @@ def check_race(canonical: Exchange, response: Exchange, expect: Expectations) ->
     return [finding]
 
 
-def check_cancelled(reader: Exchange, answer: Exchange, expect: Expectations) -> list[Finding]:
-    """Check a reader of a run that was cancelled in flight. answer: to the request that cancels it."""
+def check_cancelled(
+    reader: Exchange, answer: Exchange, expect: Expectations, usual: cancel.UsualRun | None = None
+) -> list[Finding]:
+    """Check a reader of a run that was cancelled in flight. answer: to the request that cancels it.
+
+    usual: of runs of the same action that nobody cancels; None if not known.
+    """
     cancels = [([reader], answer, None, None)]
     return [
         cancel.accepted(cancels, expect=expect),
         cancel.ends(cancels, expect=expect),
-        cancel.one_outcome(cancels, expect=expect),
+        cancel.one_outcome(cancels, usual, expect=expect),
         cancel.last(cancels, expect=expect),
     ]
 

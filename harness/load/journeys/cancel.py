@@ -11,6 +11,7 @@ import gevent
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding
+from harness.contract.rules.cancel import UsualRun, may_have_ended_first
 from harness.contract.rules.comparisons import (
     check_cancelled,
     check_cancelled_again,
@@ -45,7 +46,8 @@ _ASKED_EVERY_S = 0.2
 def cancel(runner: StreamRunner, action: str, intended_ns: int | None = None) -> None:
     """A run that is cancelled in flight, in about half of the journeys before two readers, then read again.
 
-    action: the one whose run is long enough. An API may have no request for it: then the reader leaves.
+    action: the one whose run is long enough. An API may have no request for it: then the reader leaves. Where the run
+    ended with success right after the answer, and no whole run was seen before, one is read to compare with.
     """
     target = runner.target
     if target.profile.cancel is not None and target.profile.cancel.disconnect:
@@ -54,8 +56,8 @@ def cancel(runner: StreamRunner, action: str, intended_ns: int | None = None) ->
     can_reread = target.promises(Capability.REREAD)
     chosen = str(uuid.uuid4()) if target.promises(Capability.CLIENT_RUN_ID) else None
     with runner.group(CANCEL, intended_ns) as streams:
-        whole_events = runner.run_lengths.get(action)
-        streams.compare = partial(_compare, expect=target.expectations, whole_events=whole_events)
+        usual = partial(runner.moments.usual, action)
+        streams.compare = partial(_compare, expect=target.expectations, usual=usual)
         first = streams.start(CANCELLED, NewRun(action, run_id=chosen))
         readers = [first]
         if (
@@ -79,6 +81,8 @@ def cancel(runner: StreamRunner, action: str, intended_ns: int | None = None) ->
         _wait(readers, target.expectations.budgets.cancel_s + _SLACK_S)
         streams.wait()
         _measure(runner, first, answer)
+        if usual() is None and _unclear(first, answer) and runner.pause(0.0):
+            runner.record_shape(action, streams.read(RUN, NewRun(action)).exchange)
         known = target.knows_run(first.request, first.exchange.run_id)
         if can_reread and known and first.exchange.outcome == "cancelled":
             runner.pause(runner.rng.uniform(0.0, _REREAD_WITHIN_S))
@@ -203,28 +207,25 @@ def _nothing(_: Exchange) -> list[Finding]:
     return []
 
 
-def _ended_itself(reader: Exchange, answer: Exchange, whole_events: int | None) -> bool:
-    """Whether a run may have ended before it was cancelled, though the answer to that arrived first.
-
-    A server may answer before it has written the end of the run to its readers. Then the run has all events, and its
-    end follows the answer closely. whole_events: of an earlier run of the action; None if it is not known.
-    """
-    over_ns, answered_ns = reader.over_ns, answer.head_ns
-    if reader.outcome != "done" or whole_events is None or over_ns is None or answered_ns is None:
-        return False
-    return reader.summary.events >= whole_events and over_ns - answered_ns < _END_FOLLOWS_NS
+def _unclear(first: StreamHandle, answer: Exchange) -> bool:
+    """Whether only the length of a run that nobody cancels shows whether this one ended on its own."""
+    return answer.status is not None and may_have_ended_first(([first.exchange], answer, None, None), None)
 
 
-def _compare(handles: Sequence[StreamHandle], expect: Expectations, whole_events: int | None) -> None:
+def _compare(
+    handles: Sequence[StreamHandle], expect: Expectations, usual: Callable[[], UsualRun | None]
+) -> None:
+    """Check the readers of a cancelled run. usual: asked when all have ended."""
     answers = [handle for handle in handles if handle.stream.step is CANCELLING]
     readers = [handle for handle in handles if handle.stream.step is CANCELLED]
     if not answers or not readers or answers[0].exchange.status is None:
         return
     answer, first = answers[0].exchange, readers[0].exchange
-    if any(_ended_itself(reader.exchange, answer, whole_events) for reader in readers):
+    known = usual()
+    if may_have_ended_first(([reader.exchange for reader in readers], answer, None, None), known):
         return
     for reader in readers:
-        reader.checks.append(partial(check_cancelled, answer=answer, expect=expect))
+        reader.checks.append(partial(check_cancelled, answer=answer, expect=expect, usual=known))
     for reread in handles:
         if reread.stream.step is REREAD_CANCELLED:
             reread.checks.append(partial(check_cancelled_again, first, answer))

@@ -66,6 +66,14 @@ class CancelledAsError(Fault, name="cancelled-as-error", breaks=cancel.one_outco
             self.finish(run, {"type": "error", "runId": run.run_id, "code": "stopped", "message": "stopped"})
 
 
+class CancelledAsDone(Fault, name="cancelled-as-done", breaks=cancel.one_outcome):
+    """Ends a run that is cancelled in flight with `done`, before it answers the request."""
+
+    def cancel_run(self, run: Run) -> None:
+        if not run.ended:
+            self.finish(run, {"type": "done", "runId": run.run_id})
+
+
 class TokenAfterCancelled(Fault, name="token-after-cancelled", breaks=cancel.last):
     """Flushes the token that the action was about to write after `cancelled`."""
 

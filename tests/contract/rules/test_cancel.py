@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from harness.contract.evidence.serialization import pack, unpack
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
 from harness.contract.rules import cancel
-from harness.contract.rules.cancel import Cancelled
+from harness.contract.rules.cancel import Cancelled, UsualRun, may_have_ended_first
 from harness.profiles import library
 from harness.profiles.profile import Profile
 from tests.cases import all_cases
@@ -35,6 +36,8 @@ STOPPED = run(token(0), token(1), cancelled(2), profile=API)
 LATE = run(token(0), cancelled(1), at=(0, 6000), profile=API)
 OPEN = run(token(0), token(1), ending=Ending.CUT, detail="cut by the harness", ended_ms=5500, profile=API)
 FINISHED = run(token(0), done(1), at=(0, 5), profile=API)
+CUT_SHORT = run(token(0), done(1), at=(0, 11.5), profile=API)
+"""Ends with success between the request that cancels it and the answer."""
 WENT_ON = run(token(0), token(1), done(2), at=(0, 10, 900), profile=API)
 REPLAY = (whole_run(profile=API), whole_run(profile=API))
 NO_REPLAY = (whole_run(profile=API), reply(404, profile=API))
@@ -104,6 +107,16 @@ CASES: list[Case] = [
     case(cancel.one_outcome, of(run(token(0), at=(20,), profile=API)), is_=FAIL, says="without an outcome"),
     case(cancel.one_outcome, of(OPEN), is_=INCONCLUSIVE, says="see cancel.ends"),
     case(cancel.one_outcome, of(FINISHED), is_=INCONCLUSIVE, says="ended before it could"),
+    case(cancel.one_outcome, of(CUT_SHORT), UsualRun(10, 10**9), is_=FAIL, says="ended with done", at=1),
+    case(
+        cancel.one_outcome, of(CUT_SHORT), UsualRun(2, 10**9), is_=INCONCLUSIVE, says="ended before it could"
+    ),
+    case(
+        cancel.one_outcome, of(CUT_SHORT), UsualRun(10, 10**7), is_=INCONCLUSIVE, says="ended before it could"
+    ),
+    case(
+        cancel.one_outcome, of(FINISHED), UsualRun(10, 10**9), is_=INCONCLUSIVE, says="ended before it could"
+    ),
     case(cancel.last, of(STOPPED), is_=PASS, says="nothing followed"),
     case(cancel.last, of(run(token(0), cancelled(1), token(2), profile=API)), is_=FAIL, says="event 3", at=2),
     case(cancel.last, of(OPEN), is_=INCONCLUSIVE, says="no terminal event"),
@@ -174,6 +187,90 @@ def test_a_run_is_over_too_early_only_before_the_answer_arrives(
         refused = replace(answer, label="the request of another organization to cancel it")
         expected = INCONCLUSIVE if verdict is INCONCLUSIVE else PASS
         check(case(cancel.other_organization, ended, refused, own, is_=expected, says="ended"))
+
+
+def test_a_run_whose_end_was_read_late_may_have_been_over_before_the_answer() -> None:
+    """The kernel stamps only the last of the segments that one read returns."""
+    ended = run(token(0), done(1), at=(0, 13), profile=API)
+    late = replace(ended, reads=[read._replace(error_ns=2_000_000) for read in ended.reads])
+    check(case(cancel.one_outcome, of(ended), is_=FAIL, says="ended with done"))
+    check(case(cancel.one_outcome, of(late), is_=INCONCLUSIVE, says="ended before it could"))
+    check(case(cancel.accepted, of(late, answer=REFUSED), is_=INCONCLUSIVE, says="ended before it could"))
+
+
+USUAL = UsualRun(10, 1_000_000_000)
+
+
+def ended_after(*at_ms: float, late_ms: float = 0.0) -> Exchange:
+    """A run whose answer arrives after 12 ms."""
+    return run(
+        *map(token, range(len(at_ms) - 1)), done(len(at_ms) - 1), at=at_ms, late_ms=late_ms, profile=API
+    )
+
+
+@pytest.mark.parametrize(
+    ("readers", "usual", "may_have"),
+    [
+        ([ended_after(0, 13)], None, True),
+        ([ended_after(0, 11.5)], None, True),
+        ([ended_after(0, 13)], USUAL, False),
+        ([ended_after(*range(10), 13)], USUAL, True),
+        ([ended_after(0, 13)], UsualRun(10, 20_000_000), True),
+        ([ended_after(0, 13), ended_after(0, 14)], None, True),
+        ([STOPPED], None, False),
+        ([ended_after(0, 13), STOPPED], None, False),
+        ([ended_after(0, 13), OPEN], None, True),
+        ([OPEN], None, False),
+        ([ended_after(0, 60, 120, 180, 240)], None, True),
+        ([ended_after(0, 60, 120, 180, 240, 300)], None, False),
+        ([ended_after(0, 60, 120, 180, 240, 300, late_ms=100)], None, True),
+        ([ended_after(0, 300)], None, True),
+        ([ended_after(0, 600)], None, False),
+        ([ended_after(0, 600, late_ms=200)], None, True),
+        ([ended_after(0, 13), ended_after(0, 600)], None, False),
+    ],
+    ids=[
+        "at once after the answer",
+        "before the answer",
+        "cut short",
+        "as long as usual",
+        "few events, in the usual time",
+        "for two readers",
+        "cancelled",
+        "cancelled for one reader only",
+        "one reader has no end",
+        "no end",
+        "three moments, soon",
+        "several moments after the answer",
+        "several moments, but the harness was late",
+        "in one moment",
+        "long after the answer",
+        "long after the answer, but the harness was late",
+        "long after the answer for one reader",
+    ],
+)
+def test_a_run_may_have_ended_before_its_answer_is_written(
+    readers: list[Exchange], usual: UsualRun | None, may_have: bool
+) -> None:
+    assert may_have_ended_first((readers, ACCEPTED, None, None), usual) is may_have
+
+
+def test_stored_evidence_is_judged_alike() -> None:
+    """It has no named tuples."""
+    stored: dict[str, Exchange] = {}
+
+    def refer(exchange: Exchange) -> str:
+        name = str(len(stored))
+        stored[name] = exchange
+        return name
+
+    arguments = (of(CUT_SHORT), UsualRun(10, 10**9))
+    again = unpack(pack(arguments, refer), stored.__getitem__)
+    assert type(again[1]) is tuple
+    assert cancel.one_outcome(*again, expect=Expectations()).verdict is FAIL
+    assert cancel.one_outcome(*again, expect=Expectations()) == cancel.one_outcome(
+        *arguments, expect=Expectations()
+    )
 
 
 @all_cases("example", CASES, ids=str)
