@@ -66,7 +66,7 @@ class CancelledAsError(Fault, name="cancelled-as-error", breaks=cancel.one_outco
             self.finish(run, {"type": "error", "runId": run.run_id, "code": "stopped", "message": "stopped"})
 
 
-class CancelledAsDone(Fault, name="cancelled-as-done", breaks=cancel.one_outcome):
+class CancelEndsAsDone(Fault, name="cancel-ends-as-done", breaks=cancel.one_outcome):
     """Ends a run that is cancelled in flight with `done`, before it answers the request."""
 
     def cancel_run(self, run: Run) -> None:
