@@ -34,6 +34,7 @@ class Fault(ReferenceApi):
         if breaks is not None:
             cls.breaks = breaks.requirement.id
         if name:
+            assert name not in FAULTS, f"two faults are named {name}"
             cls.name = name
             FAULTS[name] = cls
 
