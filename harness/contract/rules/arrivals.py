@@ -313,6 +313,7 @@ def _distances(blocks: Sequence[Block]) -> list[float]:
 
 _MANY = 5  # events; a model may well make a few at once
 _RARE_MS = 250.0
+_SEVERAL_BLOCKS = 8  # full ones: of fewer, one that came late on a busy machine hides that they are regular
 
 
 def regular_blocks(run: Exchange, times: EventTimes) -> str | None:
@@ -337,6 +338,15 @@ def regular_blocks(run: Exchange, times: EventTimes) -> str | None:
     if len(distances) >= 3 and is_regular(distances[:-1]):
         return f"one every {every_ms:.0f} ms"
     return None
+
+
+def are_few_blocks(times: EventTimes) -> bool:
+    """Whether events came in so few blocks of many that nothing can be learned from blocks that are not regular."""
+    blocks = blocks_of(times)
+    full = blocks[:-1]
+    if not 0 < len(full) < _SEVERAL_BLOCKS or median(block.count for block in full) < _MANY:
+        return False
+    return median(_distances(blocks)) >= _RARE_MS
 
 
 def _block_sizes(run: Exchange, blocks: Sequence[Block]) -> tuple[list[int], list[bool]]:

@@ -11,6 +11,7 @@ from harness.contract.rules.arrivals import (
     Block,
     EventTimes,
     Holding,
+    are_few_blocks,
     are_made_on_arrival,
     blocks_of,
     event_times,
@@ -92,6 +93,12 @@ def _regular_result(run: Exchange, runs: Sequence[Exchange]) -> RuleResult:
         )
     blocks = blocks_of(times)
     sign = regular_blocks(run, times)
+    if sign is None and are_few_blocks(times):
+        return inconclusive(
+            f"{_arrived(times)} in only {counted(len(blocks), 'block')}, of no regular size or distance: the server "
+            "may make them so, or a buffer may collect them; configure a longer [target.actions.long]",
+            Location(run, run.events[blocks[1].first]),
+        )
     if sign is None:
         return passed(f"{_arrived(times)} in {counted(len(blocks), 'block')} of no regular size or distance")
     what = f"{len(times.arrived_ms)} events arrived in {counted(len(blocks), 'block')}, {sign}"

@@ -37,6 +37,26 @@ IN_BLOCKS = [place // 5 * 300.0 + 300.0 for place in range(20)]
 LIVE = run(*TWENTY, at=[place * 60.0 for place in range(20)])
 HELD_BACK = run(*TWENTY, at=IN_BLOCKS)
 UNTIMED_LIVE = run(*TWENTY_UNTIMED, at=[place * 60.0 for place in range(20)])
+#: A proxy that holds events for 0.3 s: a busy machine wrote the third block late.
+UNTIMED_LATE_BLOCK = run(
+    *TWENTY_UNTIMED,
+    at=[
+        start + 0.1 * place
+        for start, count in ((0, 6), (300, 4), (680, 8), (900, 2))
+        for place in range(count)
+    ],
+)
+#: A model that makes several events at a time, at no regular distance.
+UNTIMED_BURSTS = run(
+    *(frame({"type": "token", "content": "x"}, f"1-{place}") for place in range(60)),
+    at=[
+        start * 300.0 + 0.1 * place
+        for start, count in zip(
+            (0, 1, 3, 4, 7, 8, 10, 11, 14, 15), (6, 9, 3, 7, 5, 8, 2, 9, 6, 5), strict=True
+        )
+        for place in range(count)
+    ],
+)
 UNTIMED_BLOCKS = run(*TWENTY_UNTIMED, at=IN_BLOCKS)
 BUFFERED_READ_LATE = read_late(run(*TWENTY, at=[1150.0] * 20), lag_ms=80)
 
@@ -325,6 +345,12 @@ CASES: list[Case] = [
     case(headers.flushed, HELD_BACK, is_=INCONCLUSIVE, says="see headers.incremental"),
     case(headers.flushed, UNTIMED_LIVE, is_=PASS, says="of no regular size or distance"),
     case(headers.flushed, UNTIMED_BLOCKS, is_=WARN, says="in 4 blocks, 5 events each"),
+    case(headers.flushed, UNTIMED_LATE_BLOCK, is_=INCONCLUSIVE, says="in only 4 blocks, of no regular size"),
+    case(headers.flushed, UNTIMED_LATE_BLOCK, [UNTIMED_BLOCKS], is_=WARN, says="in 4 blocks, 5 events each"),
+    case(
+        headers.flushed, UNTIMED_LATE_BLOCK, [UNTIMED_LIVE], is_=PASS, says="in 20 blocks of no regular size"
+    ),
+    case(headers.flushed, UNTIMED_BURSTS, is_=PASS, says="60 events arrived over 4500 ms in 10 blocks"),
     case(headers.flushed, run(token(0), done(1)), is_=INCONCLUSIVE, says="only 2 events"),
     case(
         headers.method,
