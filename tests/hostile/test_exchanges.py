@@ -25,7 +25,7 @@ from .server import serving_all
 
 SHORT = Budgets(first_event_s=1.0, terminal_close_s=1.0, heartbeat_s=0.75, run_s=3.0)
 #: For what ends in another way, however busy this machine is.
-LONG = Budgets(first_event_s=30.0, terminal_close_s=60.0, heartbeat_s=30.0, run_s=60.0)
+LONG = Budgets(first_event_s=120.0, terminal_close_s=120.0, heartbeat_s=120.0, run_s=240.0)
 BUSY_S = 60.0  # for what a busy machine adds
 AT_ONCE = 12
 CHEAP = ["chunks", "endings", "heads", "oddities", "timing", "tls"]
