@@ -304,6 +304,24 @@ CASES: list[Case] = [
         is_=PASS,
         says="joined the run (replay)",
     ),
+    # The server wrote the end late, and answered another request after the run had ended.
+    case(
+        resume.joins,
+        whole_run(at=[0, 400, 800, 1200]),
+        scripted(*((10.0, read.data) for read in another_run().reads), sent_ms=850),
+        NO_RESUME,
+        is_=INCONCLUSIVE,
+        says="see resume.replay",
+    ),
+    # A tail-style server does not replay a run in flight: this reader got all of it since it had ended.
+    case(
+        resume.joins,
+        run(token(1), token(2), done(3), at=[400, 800, 1200]),
+        run(token(0), token(1), token(2), done(3), at=[0, 400, 800, 1200], sent_ms=-1),
+        scripted(*((10.0, read.data) for read in whole_run().reads), sent_ms=850),
+        is_=PASS,
+        says="joined the run",
+    ),
     case(
         resume.joins,
         whole_run(at=[0, 400, 800, 1200]),
