@@ -12,14 +12,14 @@ from harness.results.records import ProcessRecord
 from tests.truth.memory import courses, measure
 
 GENEROUS_KB_PER_MIN = 8_000
-"""Within a few seconds the allocator's steps show. Keeping the bytes of a hundred streams would exceed this."""
+"""Within half a minute the steps of the allocator show. Keeping the evidence of each stream would exceed this."""
 
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_time(tmp_path: Path) -> None:
-    (local,) = measure(tmp_path, streams=100, seconds=20)
+    (local,) = measure(tmp_path, streams=100, seconds=40)
     assert local.worker == "local"
-    assert len(local.measured) >= 8
+    assert len(local.measured) >= 16
     assert local.slope_kb_per_min < GENEROUS_KB_PER_MIN, local.by_minute()
 
 

@@ -336,7 +336,7 @@ class Response:
             log.pack()
             next_bytes = log.size_bytes + PACKED_EVERY_BYTES
         else:
-            next_bytes = 2 * log.size_bytes
+            next_bytes = 4 * log.size_bytes
         if log.size_bytes > self._max_bytes or len(log) > MAX_READS:
             self._check_limits()
         self._checked_bytes = min(next_bytes, self._max_bytes)

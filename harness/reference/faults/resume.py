@@ -92,14 +92,14 @@ class LateJoinerHole(Fault, name="late-joiner-hole", breaks=resume.joins):
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
-        self._have_past: WeakSet[Connection] = WeakSet()
+        self._had_past_s: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
     def due(self, reader: Connection) -> list[Event]:
-        due = super().due(reader)
-        has_past = reader in self._have_past
-        self._have_past.add(reader)
-        if has_past and reader.joined and time.monotonic() - reader.opened_s < self.hole_s:
+        due, now_s = super().due(reader), time.monotonic()
+        has_past = reader in self._had_past_s
+        if reader.joined and has_past and now_s - self._had_past_s[reader] < self.hole_s:
             return [event for event in due if event.type in TERMINAL_TYPES]
+        self._had_past_s.setdefault(reader, now_s)
         return due
 
 

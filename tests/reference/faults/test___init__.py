@@ -22,6 +22,7 @@ from tests.reference.checks import CHECKS, HEARTBEAT_S
 from tests.reference.profile_checks import PROFILE_CHECKS
 from tests.reference.support import Client, action, ask, body
 
+MOST_RACES = 5
 #: Checks of a server with two replicas.
 SHARED = {fault.breaks for fault in FAULTS.values() if fault.shared}
 
@@ -38,10 +39,16 @@ def test_the_correct_server_of_another_api_violates_nothing(profile, requirement
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_violates_its_requirement(name):
+    """At one of several times: a check that races the server may miss its window on a busy machine."""
     fault = FAULTS[name]
     check = PROFILE_CHECKS.get((fault.profile, fault.breaks)) or CHECKS[fault.breaks]
+
+    def often() -> None:
+        for _ in range(MOST_RACES):
+            ask(check, [name], heartbeat_s=HEARTBEAT_S, profile=fault.profile, shared=fault.shared)
+
     with pytest.raises(AssertionError):
-        ask(check, [name], heartbeat_s=HEARTBEAT_S, profile=fault.profile, shared=fault.shared)
+        often()
 
 
 def test_every_fault_of_another_api_has_a_check_of_that_api():
