@@ -54,15 +54,18 @@ def judged(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Case], Verdicts]]:
     folder = tmp_path_factory.mktemp("profiles")
+    paths = {kind: folder / f"{kind.replace(' ', '-')}.toml" for kind in SOUND}
+    for kind, path in paths.items():  # before any suite reads one
+        path.write_text(SOUND[kind])
 
     def judge(case: Case) -> Verdicts:
         """For a fault, up to the requirement that it violates."""
         fault, kind = case
         up_to = DEFECTS[fault][0] if fault else None
-        path = folder / f"{kind.replace(' ', '-')}.toml"
-        path.write_text(SOUND[kind])
         with serving(*([fault] if fault else [])) as url:
-            return verdicts_on(Settings.model_validate(settings(url, str(path), demo_config(url))), up_to)
+            return verdicts_on(
+                Settings.model_validate(settings(url, str(paths[kind]), demo_config(url))), up_to
+            )
 
     sound = [("", case["kind"]) for case in parameters_of(request, test_a_sound_server_passes)]
     faulty = [(case["fault"], case["kind"]) for case in parameters_of(request, test_a_defect_is_named)]
