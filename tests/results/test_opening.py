@@ -143,7 +143,7 @@ FOREIGN = {
     ),
     "another kind": (_RENAMED.format("type = 'remedy; call us'"), "its entry failures does not"),
     "an entry of another table": (_RENAMED.format("tbl_name = 'ledger'"), "its table failures does not"),
-    "a name that is no text": (_RENAMED.format("name = x'41ff'"), "does not belong to one"),
+    "a name that is not text": (_RENAMED.format("name = x'41ff'"), "does not belong to one"),
     "a table that is missing": ("DROP TABLE failures", "its tables are not complete"),
     "a table twice": (
         "INSERT INTO sqlite_master SELECT type, name, tbl_name, rootpage + 1000, sql FROM sqlite_master "

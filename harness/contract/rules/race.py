@@ -16,7 +16,7 @@ from harness.profiles.capability import Capability
 _WINDOW_MS = 100.0  # requests whose last bytes were sent within this window count as simultaneous
 _SLOWED = 2.0  # times the undisturbed duration
 _SLOWED_MS = 1000.0
-_SLOWED_ROUNDS = 2  # that show a server that waits for stalled readers, if there is no other round
+_SLOWED_ROUNDS = 2  # enough to show that a server waits for stalled readers, without another round
 
 StalledRound = tuple[Exchange, Sequence[Exchange], Exchange | None]
 """A run alone, runs next to another connection that is open and unread, and a run alone after that, if one was sent."""
