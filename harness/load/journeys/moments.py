@@ -18,9 +18,6 @@ from harness.contract.exchange import Exchange
 from harness.contract.moments import event_arrivals_ns, gap_of_s
 from harness.contract.rules.cancel import UsualRun
 
-_SAME_MOMENT_NS = (
-    2_000_000  # a server that sends in bursts: what arrives within this time arrives at one moment
-)
 _LONGEST_WAIT_S = 5.0
 
 
@@ -39,14 +36,12 @@ class Readable(Protocol):
 class RunTimes:
     """Times of the last run of an action; None until known.
 
-    gap_s: between two moments at which events arrived. first_event_s: from sending to the first event. whole_s: from
-    sending to the end, of the shortest run that ended with success. usual: the least events and the least time of such
-    runs.
+    gap_s: between two moments at which events arrived. first_event_s: from sending to the first event. usual: the least
+    events and the least time of all runs that ended with success.
     """
 
     gap_s: float | None = None
     first_event_s: float | None = None
-    whole_s: float | None = None
     usual: UsualRun | None = None
 
 
@@ -108,16 +103,14 @@ class RandomMoments:
         gap_s = gap_of_s(event_arrivals_ns(run))
         if gap_s is not None:
             times.gap_s = gap_s
-        if run.outcome == "done" and run.over_ns is not None:
-            took_s = max(0, run.over_ns - sent_ns) / 1e9
-            times.whole_s = took_s if times.whole_s is None else min(times.whole_s, took_s)
-            usual = UsualRun.of(run)
-            if usual is not None:
-                times.usual = usual if times.usual is None else UsualRun(*map(min, usual, times.usual))
+        usual = UsualRun.of(run) if run.outcome == "done" else None
+        if usual is not None:
+            times.usual = usual if times.usual is None else UsualRun(*map(min, usual, times.usual))
 
     def whole_s(self, action: str) -> float | None:
         """How long the shortest run of the action took that ended with success; None if none was seen."""
-        return self._of(action).whole_s
+        usual = self.usual(action)
+        return None if usual is None else usual.took_ns / 1e9
 
     def usual(self, action: str) -> UsualRun | None:
         """The least that runs of the action had that ended with success; None if none was seen."""
