@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules.cancel import Cancelled, UsualRun, may_have_ended_first
 from harness.contract.rules.rule import Need
 from harness.profiles.capability import Capability
 from harness.protocol.request import HttpRequest
-from harness.suite.scenario import NotApplicable, ScenarioContext, Undecided
+from harness.suite.scenario import NotApplicable, ScenarioContext, Undecided, gather_some
 from harness.transport.asyncio_client import AsyncExchange
 
 from .moments import RunMoment, spread_moments
@@ -49,7 +50,7 @@ async def _cancelled_in_time(
     request comes late. Then the situation is set up again.
     """
     for _ in range(_ROUNDS):
-        cancelled = await _cancelled_at(context, moment)
+        cancelled = await context.unrefused(partial(_cancelled_at, context, moment))
         if not may_have_ended_first(cancelled, UsualRun.of(whole)):
             return cancelled
     return None
@@ -73,7 +74,7 @@ async def _left_in_flight(context: ScenarioContext) -> list[Cancelled]:
             f"budgets.cancel (now {limit_s:g} s) lower, or configure a longer [target.actions.long]"
         )
     places = sorted({1, (early + 1) // 2, early})
-    return list(await asyncio.gather(*(_left_at(context, place) for place in places)))
+    return list(await gather_some([context.unrefused(partial(_left_at, context, place)) for place in places]))
 
 
 async def _left_at(context: ScenarioContext, place: int) -> Cancelled:

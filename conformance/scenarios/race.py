@@ -76,7 +76,7 @@ async def one_of_several_closed(context: ScenarioContext) -> tuple[Exchange, lis
     context.require_at_once(6)
     await context.ended(TIMED)
     for _ in range(_CLOSE_ROUNDS):
-        closed, others = await _one_closed(context)
+        closed, others = await context.unrefused(partial(_one_closed, context))
         if closed.ending is Ending.CUT or not closed.started_run:
             break
     return closed, others
@@ -110,7 +110,7 @@ async def runs_with_a_stalled_reader(context: ScenarioContext) -> list[StalledRo
     await context.ended(TIMED)
     rounds: list[StalledRound] = []
     for _ in range(_STALL_ROUNDS):
-        rounds.append(await _next_to_stalled_readers(context))
+        rounds.append(await context.unrefused(partial(_next_to_stalled_readers, context)))
         if is_decided(rounds):
             break
     return rounds

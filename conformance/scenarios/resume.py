@@ -283,7 +283,7 @@ async def retries_with_bad_ids_in_flight(context: ScenarioContext) -> list[tuple
 
     far = _FUTURE_COUNTERS if _has_counters(whole) else _FUTURE_IDS
     bad = ("none", "$", "0-0", "2-0", far[0], await _foreign_id(context, whole))
-    return await gather_some([retried(value) for value in bad])
+    return await gather_some([context.unrefused(partial(retried, value)) for value in bad])
 
 
 def _has_counters(run: Exchange) -> bool:

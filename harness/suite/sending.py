@@ -101,8 +101,8 @@ class PatientSender:
     async def unrefused(self, play: Callable[[], Awaitable[T]]) -> T:
         """The outcome of `play`; played again, without other requests, while the target refuses some of its streams.
 
-        For a part of a scenario with many streams, of which some may always be refused. Raises Undecided if the target
-        refuses other requests too, and what `play` raises.
+        For each part of a scenario that has several: a target that refuses one request in forty would otherwise refuse
+        one of them at every attempt. Raises Undecided if the target refuses other requests too, and what `play` raises.
         """
         attempt, outcome, problem = await self._attempt(0, play)
         refused = self._refused(attempt)

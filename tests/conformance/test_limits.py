@@ -76,6 +76,16 @@ def by_verdict(found: Verdicts, verdict: Verdict) -> dict[str, str]:
     return {check.requirement.id: check.detail for check in found.checks if check.verdict is verdict}
 
 
+def test_only_the_refused_part_of_a_scenario_is_repeated() -> None:
+    """Twelve streams, of which the server refuses one at least each time."""
+    requirement = "resume.bad-last-event-id"
+    with serving_limited(Limit(every=9)) as server:
+        settings = Settings.model_validate(settings_values(server.base_url))
+        found = verdicts_on(settings, only=[requirement])
+        assert server.rejected > 2
+    assert by_verdict(found, Verdict.PASS).keys() == {requirement}, by_verdict(found, Verdict.INCONCLUSIVE)
+
+
 @pytest.mark.parametrize("limits", [QUEUES, OVERLOADS], ids=["queues", "overloads"])
 def test_a_limit_is_not_a_defect(limits: list[Limit]) -> None:
     found = together([partial(verdicts, limit) for limit in limits])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from harness.conformance.scenarios.race import runs_with_a_stalled_reader
 from harness.contract.exchange import Exchange
 from harness.contract.rules import race
+from harness.contract.rules.race import StalledRound
 from tests.contract.exchanges import done, run, token
 
 
@@ -48,6 +49,9 @@ class Context:
 
     def open(self, *_: object, **__: object) -> Reader:
         return Reader()
+
+    async def unrefused(self, play: Callable[[], Awaitable[StalledRound]]) -> StalledRound:
+        return await play()
 
     async def send(self, *_: object) -> Exchange:
         return run(token(0), done(1), at=[0, next(self._took_ms)])
