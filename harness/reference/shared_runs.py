@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
+from harness.profiles.workflow_actions.events import TERMINAL_TYPES
 from harness.reference.runs import Event, RegistryFullError, Run, RunEndedError, RunKey, RunRegistry
 from harness.reference.store import Entry, PlaceTakenError, RunStore, StoredRun
 
@@ -32,6 +33,7 @@ class SharedRegistry(RunRegistry):
         self.generation = generation
         self._rows: dict[int, Run] = {}  # in flight, as far as this process knows them
         self._origin: WeakKeyDictionary[Run, StoredRun] = WeakKeyDictionary()
+        self._ended_elsewhere: WeakSet[Run] = WeakSet()  # another process has written the terminal event
         self._position = 0
         self._expired_s = 0.0
 
@@ -70,6 +72,8 @@ class SharedRegistry(RunRegistry):
             return
         if entry.event is not None:
             run.append(entry.event)
+            if entry.event.type in TERMINAL_TYPES:
+                self._ended_elsewhere.add(run)
             return
         run.end()
         self._rows.pop(entry.run, None)
@@ -128,7 +132,12 @@ class SharedRegistry(RunRegistry):
         self._running.add(run)
 
     def publish(self, run: Run, event: Event) -> None:
-        """Append an event, here and in the store. Raises RunEndedError if another process has ended the run."""
+        """Append an event, here and in the store. Raises RunEndedError if another process has ended the run.
+
+        That takes two entries, the terminal event and the end; what comes between them would be a second end.
+        """
+        if run in self._ended_elsewhere:
+            raise RunEndedError(f"another process has ended run {run.run_id!r}")
         self._write(run, event)
         run.append(event)
 

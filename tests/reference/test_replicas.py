@@ -232,9 +232,12 @@ def test_a_run_that_another_process_writes_to_is_ended_for_its_own(
     assert found is not None
     assert other.is_foreign(found)
     other.publish(found, event(1, "cancelled"))
-    other.retire(found)
     with pytest.raises(RunEndedError):
         own.publish(run, event(1))
+    own.catch_up()  # with the terminal event, before the other process has written the end
+    with pytest.raises(RunEndedError):
+        own.publish(run, event(2, "done"))
+    other.retire(found)
     own.refresh(run)
     assert (run.ended, run.events) == (True, [event(0), event(1, "cancelled")])
     assert not own.running

@@ -288,4 +288,6 @@ def _with_data(reads: Iterable[Read], data: bytes) -> ReadLog:
         end = start + len(read.data)
         log.append(read.arrival_ns, read.lag_ns, data[start:end], error_ns=read.error_ns)
         start = end
+    if isinstance(reads, ReadLog) and reads.packed_bytes:  # a rule may need a hundred such copies at a time
+        log.pack()
     return log

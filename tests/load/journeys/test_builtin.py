@@ -453,7 +453,10 @@ def test_a_run_that_did_not_finish_is_not_retried(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_joins_find_a_hole_as_often_as_a_client_that_joins_at_random_moments(tmp_path: Path) -> None:
-    """A hole of 40 ms between past and new events, one event every 52 ms: three of four random joins lose one."""
+    """A hole of 40 ms between past and new events, one event every 52 ms: three of four random joins lose one.
+
+    On a busy machine the events are further apart, and fewer joins lose one.
+    """
     with embedded_server(["late-joiner-hole"]) as base_url:
         rig = demo_rig(base_url, tmp_path)
         assert rig.target.settings.actions.long is not None
@@ -468,7 +471,12 @@ def test_joins_find_a_hole_as_often_as_a_client_that_joins_at_random_moments(tmp
         if {"resume.joins", "resume.every-cut"}
         & {finding.requirement for finding in stream.findings if finding.verdict is Verdict.FAIL}
     ]
-    assert len(lost) > 0.4 * len(joined), f"{len(lost)} of {len(joined)}"
+    first, *_ = (stream.exchange for stream in rig.finalized if stream.step.begins_run and stream.exchange)
+    arrivals_ns = first.summary.token_arrivals_ns
+    gap_ms = (arrivals_ns[-1] - arrivals_ns[0]) / 1e6 / (len(arrivals_ns) - 1)
+    assert len(lost) > 0.5 * min(1, 40 / gap_ms) * len(joined), (
+        f"{len(lost)} of {len(joined)}, {gap_ms:.0f} ms"
+    )
 
 
 def test_an_api_runs_the_journeys_that_it_promises() -> None:
