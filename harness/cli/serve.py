@@ -157,7 +157,7 @@ def _print_faults() -> None:
 
 
 def _announce(urls: Sequence[str], profile: str, config_out: Path | None, store: str | None) -> None:
-    """Say where the server listens, and write the settings for it."""
+    """Write the settings for the server, then say where it listens: a script that waits for that line needs both."""
     import tomlkit
 
     from harness.atomic_file import write_text
@@ -165,15 +165,15 @@ def _announce(urls: Sequence[str], profile: str, config_out: Path | None, store:
     from harness.reference.replicas import restart_command
     from harness.reference.settings import demo_config
 
-    click.echo(f"embedded server {LISTENING}{' and '.join(urls)} (Ctrl-C stops it)")
+    then = "for the settings that test it, start it with --config-out harness.toml"
     if config_out is not None:
         more: dict[str, Any] = {"replicas": list(urls)} if len(urls) > 1 else {}
         if store is not None:
             more |= {"own": True, "restart_command": restart_command(os.getpid())}
         write_text(config_out, tomlkit.dumps(demo_config(urls[0], profile, **more)))
-        click.echo(f"try: harness conformance --config {shown_path(config_out)}")
-    else:
-        click.echo("for the settings that test it, start it with --config-out harness.toml")
+        then = f"try: harness conformance --config {shown_path(config_out)}"
+    click.echo(f"embedded server {LISTENING}{' and '.join(urls)} (Ctrl-C stops it)")
+    click.echo(then)
     sys.stdout.flush()
 
 

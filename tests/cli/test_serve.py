@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
+from harness.cli.serve import _announce
 from harness.reference.faults.base import FAULTS
 
 
@@ -46,3 +48,14 @@ def test_the_list_names_the_profile_of_a_fault() -> None:
     assert by_name.keys() >= FAULTS.keys()
     for name, fault in FAULTS.items():
         assert by_name[name].endswith(f"({fault.profile})") is (fault.profile != "workflow-actions")
+
+
+def test_the_settings_are_there_when_it_says_where_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "harness.toml"
+    printed: list[tuple[object, bool]] = []
+    monkeypatch.setattr(click, "echo", lambda text: printed.append((text, file.exists())))
+    _announce(["http://127.0.0.1:9"], "workflow-actions", file, None)
+    assert len(printed) == 2
+    assert all(is_there for _, is_there in printed), printed

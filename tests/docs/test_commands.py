@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,9 +13,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from harness.commands.reference_process import LISTENING
 from harness.config.settings import ENV_PREFIX
 from harness.reference.settings import demo_config
 from tests.docs.pages import ROOT, commands, read
@@ -146,8 +147,8 @@ def serving(command: str, folder: Path, port: int) -> Iterator[None]:
         os.close(given)
         try:
             deadline_s = time.monotonic() + 60
-            while not _answers(port):
-                assert server.poll() is None, "the server ended"
+            while LISTENING.encode() not in _read(printed):
+                assert server.poll() is None, _read(printed).decode()
                 assert time.monotonic() < deadline_s, "the server does not listen"
                 time.sleep(0.05)
             yield
@@ -156,9 +157,8 @@ def serving(command: str, folder: Path, port: int) -> Iterator[None]:
             server.wait(timeout=30)
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _read(file: IO[bytes]) -> bytes:
+    return os.pread(file.fileno(), 10_000, 0)
 
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Self
@@ -48,6 +49,9 @@ class UsualRun(NamedTuple):
         return None if whole.over_ns is None else cls(whole.summary.events, _took_ns(whole))
 
 
+_LONGEST = UsualRun(sys.maxsize, sys.maxsize)
+
+
 def may_have_ended_first(cancelled: Cancelled, usual: UsualRun | None) -> bool:
     """Whether a run may have ended with success before it was cancelled, though its end arrived after the answer.
 
@@ -63,6 +67,13 @@ def may_have_ended_first(cancelled: Cancelled, usual: UsualRun | None) -> bool:
     if any(_continued(reader, _answered_ns(answer)) for reader in over):
         return False
     return usual is None or not _is_cut_short(readers[0], usual)
+
+
+def depends_on_usual(cancelled: Cancelled) -> bool:
+    """Whether only a run that nobody cancels shows whether this one ended on its own: no UsualRun is known yet."""
+    if may_have_ended_first(cancelled, None):
+        return True
+    return _too_late(cancelled) is not None and _too_late(cancelled, _LONGEST) is None
 
 
 def _is_cut_short(first: Exchange, usual: UsualRun) -> bool:

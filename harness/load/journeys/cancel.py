@@ -11,7 +11,7 @@ import gevent
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding
-from harness.contract.rules.cancel import UsualRun, may_have_ended_first
+from harness.contract.rules.cancel import UsualRun, depends_on_usual, may_have_ended_first
 from harness.contract.rules.comparisons import (
     check_cancelled,
     check_cancelled_again,
@@ -47,7 +47,7 @@ def cancel(runner: StreamRunner, action: str, intended_ns: int | None = None) ->
     """A run that is cancelled in flight, in about half of the journeys before two readers, then read again.
 
     action: the one whose run is long enough. An API may have no request for it: then the reader leaves. Where the run
-    ended with success right after the answer, and no whole run was seen before, one is read to compare with.
+    ended otherwise at about the time of the answer, and no whole run was seen before, one is read to compare with.
     """
     target = runner.target
     if target.profile.cancel is not None and target.profile.cancel.disconnect:
@@ -209,7 +209,7 @@ def _nothing(_: Exchange) -> list[Finding]:
 
 def _unclear(first: StreamHandle, answer: Exchange) -> bool:
     """Whether only the length of a run that nobody cancels shows whether this one ended on its own."""
-    return answer.status is not None and may_have_ended_first(([first.exchange], answer, None, None), None)
+    return answer.status is not None and depends_on_usual(([first.exchange], answer, None, None))
 
 
 def _compare(

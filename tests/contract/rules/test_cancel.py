@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
 from harness.contract.rules import cancel
-from harness.contract.rules.cancel import Cancelled, UsualRun, may_have_ended_first
+from harness.contract.rules.cancel import Cancelled, UsualRun, depends_on_usual, may_have_ended_first
 from harness.profiles import library
 from harness.profiles.profile import Profile
 from tests.cases import all_cases
@@ -253,6 +255,34 @@ def test_a_run_may_have_ended_before_its_answer_is_written(
     readers: list[Exchange], usual: UsualRun | None, may_have: bool
 ) -> None:
     assert may_have_ended_first((readers, ACCEPTED, None, None), usual) is may_have
+
+
+@pytest.mark.parametrize(
+    ("end", "at_ms", "depends"),
+    [
+        (error, 11.5, True),
+        (done, 11.5, True),
+        (done, 13, True),
+        (error, 13, False),
+        (cancelled, 11.5, False),
+        (error, 5, False),
+        (done, 600, False),
+    ],
+    ids=[
+        "failed before the answer",
+        "done before the answer",
+        "done at once after the answer",
+        "failed after the answer",
+        "cancelled",
+        "failed before the request",
+        "done long after the answer",
+    ],
+)
+def test_which_runs_a_run_that_nobody_cancels_decides(
+    end: Callable[[int], Any], at_ms: float, depends: bool
+) -> None:
+    ended = run(token(0), end(1), at=(0, at_ms), profile=API)
+    assert depends_on_usual(([ended], ACCEPTED, None, None)) is depends
 
 
 def test_stored_evidence_is_judged_alike() -> None:
