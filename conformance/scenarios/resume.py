@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules.cuts import CutRun
-from harness.contract.rules.retries import terminal_lead_ms
+from harness.contract.rules.retries import races_terminal
 from harness.contract.rules.text_order import OwnIds, misplaced, ordered_ids, places_to_resume
 from harness.profiles.capability import Capability
 from harness.profiles.workflow_actions.event_id import StreamId
@@ -354,7 +354,7 @@ async def retries_at_the_end(context: ScenarioContext) -> list[tuple[Exchange, E
         pairs = await gather_some([context.unrefused(partial(race, moment)) for moment in moments], count)
         races += pairs
         delays_ms = sorted(_answer_delays_ms(zip(moments, pairs, strict=True)))
-        racing = sum(terminal_lead_ms(*pair) is not None for pair in races)
+        racing = sum(races_terminal(*pair) for pair in races)
         if racing >= (_RACES // 2 if number < _RACE_ROUNDS // 2 else 1):
             break
     return races

@@ -323,11 +323,10 @@ class Session:
         else:
             path = free_file(self._out, first=self._tests_written == 0)
             self._tests_written += 1
-        self._newest_results = path
         options: Any = self._environment.parsed_options
         load = settings.load
         has_viewer = not options.headless or path_option(options, "harness_live") is not None
-        return RunRecording(
+        recording = RunRecording(
             settings,
             path,
             self._own_batches,
@@ -337,6 +336,8 @@ class Session:
             on_abort=self._abort,
             restarts=path_option(options, "harness_restarts"),
         )
+        self._newest_results = path  # until now the file was empty
+        return recording
 
     def _own_batches(self) -> Iterator[tuple[StatsBatch, str]]:
         """The process's own batches; the workers' arrive by the master link."""

@@ -20,6 +20,7 @@ from harness.reference.runs import Event, KeyTakenError, Run, RunKey
 SCHEME = "sqlite:"
 REDIS_SCHEMES = ("redis:", "rediss:")
 _BUSY_S = 5.0
+_AGAIN_S = 0.005
 _END = ""  # the type of the entry that ends a run's log
 
 _SCHEMA = """
@@ -111,16 +112,29 @@ class SqliteStore:
         try:
             self._database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
             try:
-                self._database.execute("PRAGMA journal_mode = WAL")
-                # Survives a killed process, not a power cut.
-                self._database.execute("PRAGMA synchronous = OFF")
-                self._database.executescript(_SCHEMA)
+                self._prepare()
             except BaseException:
                 self._database.close()
                 raise
         except sqlite3.Error as problem:
             raise OSError(f"cannot open the store {path}: {problem}") from None
         self._version = -1
+
+    def _prepare(self) -> None:
+        """Make what is missing in the file. SQLite does not wait while another process changes its journal mode."""
+        until_s = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                # Survives a killed process, not a power cut.
+                self._database.execute("PRAGMA synchronous = OFF")
+                self._database.executescript(_SCHEMA)
+            except sqlite3.OperationalError as problem:
+                if problem.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:
+                    raise
+                time.sleep(_AGAIN_S)
+            else:
+                return
 
     def claim(self, run: Run, owner: str, generation: int) -> int:
         _, kind, key = run.identity or (None, None, None)

@@ -37,8 +37,8 @@ from harness.contract.rules.retries import (
     belongs_to,
     not_disturbed,
     nothing_lost,
+    races_terminal,
     retained,
-    terminal_lead_ms,
 )
 from harness.contract.rules.rule import Level, Need, combine, require_terminal, rule
 from harness.contract.rules.sequences import described_difference, divergence, first_difference
@@ -199,7 +199,7 @@ def terminal_race(
 
     control: a run and a retry long after its end. Where that fails, a race proves nothing.
     """
-    racing = sum(terminal_lead_ms(*pair) is not None for pair in races)
+    racing = sum(races_terminal(*pair) for pair in races)
     result = combine(
         [nothing_lost(original, retry, expect) for original, retry in races],
         f"{len(races)} retries around the terminal event, {racing} of them shortly before it, nothing lost",
@@ -207,7 +207,7 @@ def terminal_race(
     if result.verdict is Verdict.FAIL and control is not None and (problem := require_replays(control)):
         return problem
     if result.verdict is Verdict.PASS and not racing:
-        return inconclusive("no retry was sent shortly before the terminal event", Location(races[0][0]))
+        return inconclusive("no retry was answered shortly before the terminal event", Location(races[0][0]))
     return result
 
 

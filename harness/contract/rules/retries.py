@@ -19,20 +19,16 @@ from harness.contract.rules.sequences import (
 )
 from harness.formatting import counted
 
-_RACING_MS = 100.0  # a retry sent up to this long before the terminal event races it
+_RACING_NS = 100_000_000  # a retry answered up to this long before the terminal event races it
 
 
-def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
-    """How long before the terminal event's arrival the retry was sent, in ms; None if they did not race.
+def races_terminal(original: Exchange, retry: Exchange) -> bool:
+    """Whether the server began to answer the retry shortly before it ended the run.
 
-    They raced only if the server began to answer the retry before it ended the run: on a busy machine it may look at a
-    retry that was sent in time only after the end.
+    When the retry was sent does not matter: on a busy machine the server may look at it much later.
     """
     over_ns = _last_event_ns(original)
-    if over_ns is None or retry.timing.sent_ns is None or retry.head_ns is None or retry.head_ns > over_ns:
-        return None
-    lead_ms = (over_ns - retry.timing.sent_ns) / 1e6
-    return lead_ms if 0 <= lead_ms <= _RACING_MS else None
+    return over_ns is not None and retry.head_ns is not None and 0 <= over_ns - retry.head_ns <= _RACING_NS
 
 
 def _last_event_ns(run: Exchange) -> int | None:
@@ -112,7 +108,7 @@ def _answered_in_flight(run: Exchange, reader: Exchange) -> bool:
     """
     if run.over_ns is None or reader.head_ns is None:
         return True
-    if (run.over_ns - reader.head_ns) / 1e6 <= _RACING_MS:
+    if run.over_ns - reader.head_ns <= _RACING_NS:
         return False
     return len(run.events) > 1 and reader.head_ns < run.events[-2].arrival_ns
 

@@ -57,7 +57,9 @@ CASES: list[Case] = [
         is_=FAIL,
         says="1 event missing",
     ),
-    case(replica.terminal_race, [(WHOLE, RETRY)], is_=INCONCLUSIVE, says="no retry was sent shortly before"),
+    case(
+        replica.terminal_race, [(WHOLE, RETRY)], is_=INCONCLUSIVE, says="no retry was answered shortly before"
+    ),
     case(replica.every_cut, [CutRun(cut_run(2), JOINED, RETRY)], is_=PASS, says="1 cut, each resumed"),
     case(
         replica.every_cut,

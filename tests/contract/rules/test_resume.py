@@ -45,6 +45,10 @@ NO_RESUME = (whole_run(), another_run())
 FAILED = run(token(0), error(1))
 # A retry that was sent 5 ms before the end of RUN, which its server had not looked at by then.
 ANSWERED_LATE = scripted(*((6.0, read.data) for read in RUN.reads), sent_ms=25)
+LONG = run(token(0), done(1), at=(0, 600))
+LONG_AGAIN = scripted(*((1.0, read.data) for read in LONG.reads), sent_ms=300)
+LATE_AT_LONG = scripted(*((280.0, read.data) for read in LONG.reads), sent_ms=300)
+"""Sent long before the end of LONG, and answered 20 ms before it."""
 DIFFERENT_LATE = scripted(*((6.0, read.data) for read in another_run().reads), sent_ms=25)
 SPACED_MS = 400  # between events that are far enough apart for a cut to be in mid-run
 
@@ -722,8 +726,12 @@ CASES: list[Case] = [
         says="see resume.replay",
     ),
     case(resume.terminal_race, [(TRUNCATED, whole_run())], is_=INCONCLUSIVE, says="did not reach a"),
-    case(resume.terminal_race, [(RUN, whole_run(sent_ms=31))], is_=INCONCLUSIVE, says="no retry was sent"),
-    case(resume.terminal_race, [(RUN, ANSWERED_LATE)], is_=INCONCLUSIVE, says="no retry was sent"),
+    case(
+        resume.terminal_race, [(RUN, whole_run(sent_ms=31))], is_=INCONCLUSIVE, says="no retry was answered"
+    ),
+    case(resume.terminal_race, [(RUN, ANSWERED_LATE)], is_=INCONCLUSIVE, says="no retry was answered"),
+    case(resume.terminal_race, [(LONG, LONG_AGAIN)], is_=INCONCLUSIVE, says="no retry was answered"),
+    case(resume.terminal_race, [(LONG, LATE_AT_LONG)], is_=PASS, says="1 of them shortly before it"),
     case(resume.terminal_race, [], is_=INCONCLUSIVE, says="nothing was tested"),
     # first-reader-kept
     case(

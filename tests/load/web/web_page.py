@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -46,8 +47,11 @@ class Served(Page):
 
     def report(self, path: str) -> str:
         """The HTML report, made by a subprocess, which may be slow on a busy machine."""
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=100) as answer:  # our own loopback
-            text: str = answer.read().decode()
+        try:
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=100) as answer:  # our own loopback
+                text: str = answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            raise AssertionError(f"{refused.code}: {refused.read().decode()}") from refused
         return text
 
     def results(self, name: str = "results.sqlite") -> Results:
