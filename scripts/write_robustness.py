@@ -4,7 +4,7 @@
 
 Without --run it only writes the page. With it, it first runs what is left and what did not hold: without names of all
 behaviours, otherwise of those whose name contains one of them, and the page says how many. Each run is kept in
-build/robustness/ at its end.
+tests/hostile/kept_runs.jsonl at its end; commit that file with the page, or the hours are lost with the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from tests.hostile.measure import COMMANDS, EVERY, MOST_BUSY, MOST_MB, MOST_S, R
 
 _ROOT = Path(__file__).resolve().parents[1]
 PAGE = _ROOT / "docs" / "robustness.md"
-KEPT = _ROOT / "build" / "robustness" / "runs.jsonl"
+KEPT = _ROOT / "tests" / "hostile" / "kept_runs.jsonl"
+LOCK = _ROOT / "build" / "robustness.lock"
 _OPENSSL = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
 
 _HEAD = """\
@@ -194,7 +195,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("names, --jobs and --again need --run, which makes runs and takes hours")
     names = [name for name in CORPUS if not given.names or any(part in name for part in given.names)]
     try:
-        with alone(KEPT.with_name("lock")):
+        with alone(LOCK):
             if given.again:
                 KEPT.unlink(missing_ok=True)
             kept = KeptRuns(KEPT)

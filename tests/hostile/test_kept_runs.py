@@ -80,7 +80,8 @@ def kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert jobs >= 1
         asked.extend(names)
 
-    monkeypatch.setattr(write_robustness, "KEPT", tmp_path / "build" / "runs.jsonl")
+    monkeypatch.setattr(write_robustness, "KEPT", tmp_path / "runs.jsonl")
+    monkeypatch.setattr(write_robustness, "LOCK", tmp_path / "build" / "lock")
     monkeypatch.setattr(write_robustness, "PAGE", tmp_path / "page.md")
     monkeypatch.setattr(write_robustness, "run_left", note)
     return asked
