@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,21 @@ def test_an_organization_that_is_no_text_is_none_to_an_api_without_organizations
 def test_a_wrong_way_to_cancel(cancel: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         target(cancel=cancel)
+
+
+def test_a_run_that_is_resumed_only_after_an_event_is_not_asked_for_from_its_first(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text(
+        'name = "mine"\nrun = { path = "/", json = {} }\n'
+        'events = { token = "t", done = "d", run_id = "data.run" }\nids = { at = "id" }\n'
+        'resume = { from = "after", method = "GET", path = "/${run_id}?after=${last_id}" }\n'
+    )
+    one = of({"base_url": "http://127.0.0.1:9", "profile": str(profile)})
+    run = one.run("success")
+    assert one.resumption(run, "r", "7").target == "/r?after=7"
+    for ask in (one.resumption, one.again):
+        with pytest.raises(LookupError, match="only after an event that the client names"):
+            ask(run, "r")
 
 
 @pytest.mark.parametrize("unusable_id", ["a\r\nX: y", "\ud800", "\x1b[31m", "x" * 10_000])

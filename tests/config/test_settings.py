@@ -351,6 +351,30 @@ def test_a_token_with_illegal_characters_is_refused_and_not_shown(token: str) ->
     assert "secret" not in message
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "X-Key",
+            "s3cret\r\nX-Other: b",
+            "the value of X-Key contains a line break or another control character",
+        ),
+        ("X-Key", "s3cret\n", "the value of X-Key contains a line break"),
+        ("X-Key", "s3cret\x00", "the value of X-Key contains a line break"),
+        ("X-Key", "s3cret\u0100", "the value of X-Key contains a line break"),
+        ("X-Key: a\r\nX-Other", "s3cret", "is not the name of a header field"),
+        ("", "s3cret", "'' is not the name of a header field"),
+    ],
+)
+def test_a_header_field_that_cannot_be_sent_is_refused_and_not_shown(
+    name: str, value: str, message: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags={"target": {"headers": {name: value}}})
+    assert message in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_url_with_credentials_is_refused_and_they_are_not_shown() -> None:
     toml('[target]\nbase_url = "http://user:s3cret@h"\n')
     message = sentence()

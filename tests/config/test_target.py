@@ -14,7 +14,7 @@ from harness.contract.rules.rule import Need
 from harness.errors import SettingsError
 from harness.profiles.prompts import PROMPTS
 from harness.protocol.request import HttpRequest
-from tests.contract.exchanges import reply
+from tests.contract.exchanges import no_answer, reply
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 
@@ -243,6 +243,21 @@ def test_a_conflicting_request_has_another_prompt_and_the_same_key() -> None:
     assert first.header("content-type").startswith("multipart/form-data; boundary=")
 
 
+@pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\x00b", "a\x7f"])
+def test_a_variable_that_no_header_field_can_have_is_refused_before_any_request(
+    tmp_path: Path, value: str
+) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text(
+        'name = "mine"\nneeds = { tenant = "the tenant" }\n'
+        'run = { path = "/", json = {}, headers = { X-Tenant = "${tenant}" } }\nevents = { token = "t", done = "d" }\n'
+    )
+    with pytest.raises(
+        SettingsError, match=r"target\.variables or target\.headers: the header field X-Tenant"
+    ):
+        openai(profile=str(profile), variables={"tenant": value})
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -301,6 +316,7 @@ def test_a_run_uses_what_the_answer_before_it_gave() -> None:
     ("answer", "message"),
     [
         (reply(500), "was not accepted"),
+        (no_answer(), "was not accepted"),
         (reply(200, b"{}"), "did not tell thread_id"),
         (reply(200, b"<p>"), "did not tell thread_id"),
         (reply(200, b"[" * 100_000), "did not tell thread_id"),
