@@ -228,11 +228,11 @@ class Target:
 
     def kept(self, step: Step, answer: Exchange) -> dict[str, Any]:
         """What later requests need of the answer to a step's `creation`. Raises CreationError if it is not there."""
-        if answer.status is None or not 200 <= answer.status < 300 or answer.head is None:
+        head = answer.head
+        if head is None or not 200 <= head.status < 300:
             raise CreationError(answer, "was not accepted")
         body = _small_json(answer.body)
-        head = answer.head
-        document = {"status": answer.status, "body": body, "header": {n.lower(): v for n, v in head.headers}}
+        document = {"status": head.status, "body": body, "header": {n.lower(): v for n, v in head.headers}}
         found = {name: at.find(document) for name, at in step.keep.items()}
         for name, value in found.items():
             if value is None:

@@ -96,7 +96,7 @@ def bad(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
 def challenge(control: Exchange, refused: Exchange) -> RuleResult:
     if problem := require_accepted(control):
         return problem
-    if refused.status != 401 or refused.head is None:
+    if refused.head is None or refused.head.status != 401:
         return inconclusive(f"no 401 to check: {refused.describe()}", Location(refused))
     sent = refused.head.value("www-authenticate")
     if sent is None:

@@ -295,11 +295,11 @@ def flushed(run: Exchange, again: Sequence[Exchange] = ()) -> RuleResult:
 )
 def method(get: Exchange) -> RuleResult:
     sent = get.request.method
-    if get.status == 405 and get.head and get.head.value("allow"):
-        return passed(f"{sent} got 405 with Allow: {get.head.value('allow')}")
-    if get.status == 405:
-        return failed(f"{sent} got 405 without an Allow header", Location(get))
-    return failed(f"{sent} got {get.describe()}, not 405", Location(get))
+    if get.head is None or get.head.status != 405:
+        return failed(f"{sent} got {get.describe()}, not 405", Location(get))
+    if allowed := get.head.value("allow"):
+        return passed(f"{sent} got 405 with Allow: {allowed}")
+    return failed(f"{sent} got 405 without an Allow header", Location(get))
 
 
 HEAD_RULES = (event_stream, charset, no_cache)

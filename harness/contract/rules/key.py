@@ -322,11 +322,12 @@ def inert(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
 
 def _is_inert(response: Exchange) -> RuleResult:
     key = response.request.header("idempotency-key") or ""
-    if response.status is None or response.status >= 500 or response.ending is Ending.TIMED_OUT:
+    head = response.head
+    if head is None or head.status >= 500 or response.ending is Ending.TIMED_OUT:
         return failed(f"the key {quoted(key)} broke the server: {response.describe()}", Location(response))
     if response.holds(key.encode()):
         return failed(f"the key {quoted(key)} is echoed raw", Location(response))
-    if response.head and response.head.values("x-injected"):
+    if head.values("x-injected"):
         return failed(f"the key {quoted(key)} injected a header into the response", Location(response))
     return passed("inert")
 

@@ -50,16 +50,14 @@ def no_secrets(responses: Sequence[Exchange], secrets: Sequence[str]) -> RuleRes
 )
 def cors(responses: Sequence[Exchange], control: Exchange | None = None) -> RuleResult:
     """`responses` are responses to requests with an Origin header. control: to a request without one."""
-    received = [response for response in responses if response.head is not None]
-    are_refused = bool(received) and all(response.status == 403 for response in received)
+    received = [(response, response.head) for response in responses if response.head is not None]
+    are_refused = bool(received) and all(head.status == 403 for _, head in received)
     keeps_out = are_refused and control is not None and was_accepted(control)
-    if not keeps_out and not any(map(was_accepted, received)):
+    if not keeps_out and not any(was_accepted(response) for response, _ in received):
         return inconclusive("no request with an Origin was accepted")
-    for response in received:
-        origin = (response.head.value("access-control-allow-origin") if response.head else None) or ""
-        credentials = (
-            response.head.value("access-control-allow-credentials") if response.head else None
-        ) or ""
+    for response, head in received:
+        origin = head.value("access-control-allow-origin") or ""
+        credentials = head.value("access-control-allow-credentials") or ""
         requested = response.request.header("origin")
         if credentials.lower() == "true" and origin in {"*", requested}:
             allowed = "any origin (*)" if origin == "*" else f"every origin (it echoes {origin})"
@@ -81,12 +79,11 @@ def cors(responses: Sequence[Exchange], control: Exchange | None = None) -> Rule
     source="ours",
 )
 def nosniff(responses: Sequence[Exchange]) -> RuleResult:
-    received = [response for response in responses if response.head is not None]
-    if not any(map(was_accepted, received)):
+    received = [(response, response.head) for response in responses if response.head is not None]
+    if not any(was_accepted(response) for response, _ in received):
         return inconclusive("no request was accepted")
-    for response in received:
-        sent = (response.head.value("x-content-type-options") if response.head else None) or ""
-        if sent.lower() != "nosniff":
+    for response, head in received:
+        if (head.value("x-content-type-options") or "").lower() != "nosniff":
             return failed(
                 f"the response to {response.label} lacks X-Content-Type-Options: nosniff", Location(response)
             )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from importlib import import_module
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
@@ -106,6 +110,55 @@ def test_nothing_passes_where_there_is_no_run(requirement_id: str, what: str) ->
         if example.verdict is Verdict.PASS:
             finding = example.rule(*(emptied(value) for value in example.evidence), expect=example.expect)
             assert finding.verdict is not Verdict.PASS, finding.detail
+
+
+@all_cases("requirement_id", RULES)
+def test_each_rule_decides_whichever_answer_is_missing(requirement_id: str) -> None:
+    """Replace each Exchange in the evidence of each case, one at a time; a server may refuse any connection."""
+    for example in every_case()[requirement_id]:
+        for number in range(_exchanges_in(example.evidence)):
+            evidence = _without_answer(example.evidence, number)
+            assert example.rule(*evidence, expect=example.expect).detail
+
+
+def _exchanges_in(value: object) -> int:
+    found: list[Exchange] = []
+
+    def note(exchange: Exchange) -> Exchange:
+        found.append(exchange)
+        return exchange
+
+    _mapped(value, note)
+    return len(found)
+
+
+def _without_answer(value: object, number: int) -> Any:
+    """The evidence with no answer in place of its Exchange `number`, from 0."""
+    places = count()
+    return _mapped(value, lambda exchange: _unanswered(exchange) if next(places) == number else exchange)
+
+
+def _unanswered(exchange: Exchange) -> Exchange:
+    """The same request at the same time, without an answer."""
+    return replace(
+        exchange, reads=(), received=None, ending=Ending.TIMED_OUT, ending_detail="no event within 10 s"
+    )
+
+
+def _mapped(value: object, replaced: Callable[[Exchange], Exchange]) -> Any:
+    if isinstance(value, Exchange):
+        return replaced(value)
+    if isinstance(value, dict):
+        return {name: _mapped(member, replaced) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        mapped = [_mapped(member, replaced) for member in value]
+        return type(value)(*mapped) if hasattr(value, "_fields") else type(value)(mapped)
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {
+            part.name: _mapped(getattr(value, part.name), replaced) for part in fields(value) if part.init
+        }
+        return type(value)(**parts)
+    return value
 
 
 def test_a_good_run_passes_every_stream_rule() -> None:
