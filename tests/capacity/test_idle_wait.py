@@ -28,7 +28,9 @@ def test_an_idle_server_is_at_rest() -> None:
         waiting = IdleWait(settings(server.base_url, 5), lambda: False)
         waiting.calibrate()
         assert waiting.wait()
-        assert server.stats.counts["terminals sent"] == 3
+        assert server.stats.counts["terminals sent"] >= 3, (
+            "two for the baseline; on a busy machine a run may take longer"
+        )
 
 
 def test_a_server_that_goes_on_working_is_not() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-from tests.reference.checks import LONG, check, post
+from tests.reference.checks import LONG, check, long_run, post
 from tests.reference.support import Answer, Client, body
 
 OTHER_TOKEN = "demo-token-2"
@@ -19,7 +19,8 @@ async def cancelled(client: Client, **how: str) -> tuple[Answer, Answer, Answer,
     """A long run that is cancelled in flight: its two readers, the answer, and the run read again."""
     run_id = str(uuid.uuid4())
     sent = body(LONG, runId=run_id)
-    readers = [asyncio.create_task(post(client, sent, key=run_id)) for _ in range(2)]
+    readers = [await long_run(client, key=run_id, started=0, run_id=run_id)]
+    readers.append(asyncio.create_task(post(client, sent, key=run_id)))
     await asyncio.sleep(0.06)
     answer = await cancel(client, run_id, **how)
     first, second = await asyncio.gather(*readers)

@@ -19,7 +19,17 @@ from typing import Any
 
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.protocol.sse import lines
-from tests.reference.support import PATH, TOKEN, Answer, Client, action, body, raw_answer, stalled_connection
+from tests.reference.support import (
+    PATH,
+    TOKEN,
+    Answer,
+    Client,
+    action,
+    body,
+    raw_answer,
+    stalled_connection,
+    until,
+)
 
 LONG = action("long", tokens=12, intervalMs=15)
 TERMINAL = {"done", "error", "cancelled"}
@@ -48,9 +58,15 @@ async def post(client: Client, content: Any = None, **how: Any) -> Answer:
         raise AssertionError("the response does not end") from None
 
 
-async def long_run(client: Client, *, key: str, started: float = 0.04) -> asyncio.Task[Answer]:
-    """A run in flight."""
-    task = asyncio.create_task(post(client, body(LONG), key=key))
+async def long_run(
+    client: Client, *, key: str, started: float = 0.04, run_id: str | None = None
+) -> asyncio.Task[Answer]:
+    """A run in flight, `started` seconds after the server has begun it."""
+    registry = client.server.api.registry
+    before = registry.running
+    more = {} if run_id is None else {"runId": run_id}
+    task = asyncio.create_task(post(client, body(LONG, **more), key=key))
+    await until(lambda: task.done() or registry.running - before)
     await asyncio.sleep(started)
     assert not task.done()
     return task

@@ -96,8 +96,7 @@ async def one_winner(client: Client) -> None:
 @check("replica.cancel")
 async def cancels(client: Client) -> None:
     run_id = str(uuid.uuid4())
-    first = asyncio.create_task(post(client, body(LONG, runId=run_id), key=run_id))
-    await asyncio.sleep(0.06)
+    first = await long_run(client, key=run_id, started=0.06, run_id=run_id)
     assert (await cancel(client.other, run_id)).status == 200
     assert (await first).types[-1] == "cancelled"
 
