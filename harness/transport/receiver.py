@@ -222,8 +222,6 @@ class Receiver:
             return
         if (fault := local_fault(problem)) is not None:
             self.break_off(fault)
-        elif self.response.complete:
-            self.end(Ending.COMPLETE)
         else:
             self.end(Ending.RESET, f"the connection broke: {problem.strerror or problem}")
 
@@ -309,8 +307,8 @@ class Receiver:
                 self._has_end = True
                 if self._on_earlier_deadline is not None:
                     self._on_earlier_deadline()
-        if (response.over or self.cut is not None) and self.ending is None:  # on_events may have cut it
-            self._end_if_due(response)
+        if response.over or self.cut is not None:
+            self._end_if_due(response)  # without effect if on_events has cut it
 
     def _error_ns(self, arrival_ns: int, lag_ns: int | None, size: int) -> int:
         """By how much earlier than its kernel timestamp the first byte of this read may have arrived."""

@@ -69,9 +69,7 @@ class TlsSession:
                 piece = self._tls.read(_RECORD_BYTES)
             except ssl.SSLWantReadError:
                 break
-            except ssl.SSLZeroReturnError:
-                piece = b""
-            if not piece:
+            if not piece:  # an SSLZeroReturnError is raised only to those who sent close_notify themselves
                 self.closed = True
             clear += piece
         return bytes(clear)
