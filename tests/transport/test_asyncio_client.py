@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import select
 import socket
 import time
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -17,6 +22,7 @@ from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
 from harness.transport.receiver import Cut, CutHow
 from harness.transport.timestamps import HAS_KERNEL_TIMESTAMPS
+from harness.transport.tls import TlsSession
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head, token
 from tests.transport.servers import (
     Authority,
@@ -24,6 +30,7 @@ from tests.transport.servers import (
     Script,
     Server,
     bounded,
+    connected,
     cut_detail,
     listening,
     make_authority,
@@ -412,6 +419,32 @@ def test_a_reset_while_the_body_is_being_sent() -> None:
     assert exchange.timing.sent_ns is None
 
 
+@pytest.mark.parametrize(("wait_s", "responds"), [(20.0, True), (0.01, False)])
+def test_a_response_that_comes_after_sending_failed_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, wait_s: float, responds: bool
+) -> None:
+    """The server's reset may be seen before the response that it sent."""
+    failed = asyncio.Event()
+
+    async def fail(*_: object) -> None:
+        failed.set()
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    async def script(connection: Connection) -> None:
+        await failed.wait()
+        for _ in range(50):  # by then the client has noticed
+            await asyncio.sleep(0)
+        if responds:
+            await connection.send(head(413, {"Content-Length": "0"}))
+        await connection.wait_for_close()
+
+    monkeypatch.setattr(AsyncClient, "_send", fail)
+    monkeypatch.setattr("harness.transport.asyncio_client.EARLY_RESPONSE_S", wait_s)
+    exchange, _ = one_exchange(script, read=False)
+    expected = (Ending.COMPLETE, 413) if responds else (Ending.RESET, None)
+    assert (exchange.ending, exchange.status) == expected
+
+
 def test_a_large_body_arrives_whole() -> None:
     exchange, server = one_exchange(sending(WHOLE), request=LARGE)
     assert exchange.ending is Ending.COMPLETE
@@ -677,6 +710,34 @@ def test_wall_clock_and_monotonic_send_time_agree() -> None:
 
 
 # TLS
+
+
+def test_a_handshake_whose_bytes_are_always_there_leaves_turns_to_other_tasks() -> None:
+    steps, turns = 50, 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def job() -> None:
+        with connected() as (ours, peer):
+
+            class Endless:
+                def handshake(self) -> Generator[bytes, bytes, bytes]:
+                    for _ in range(steps):
+                        peer.sendall(b"x")
+                        assert select.select([ours], [], [], 10)[0]
+                        yield b""
+                    return b""
+
+            task = asyncio.create_task(other())
+            await AsyncClient._shake_hands(ours, cast("TlsSession", Endless()))
+            task.cancel()
+
+    bounded(job())
+    assert turns >= steps
 
 
 def tls_exchange(

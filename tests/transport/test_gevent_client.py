@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import shutil
 import socket
 import ssl
@@ -22,7 +24,7 @@ from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
-from harness.transport.gevent_client import GeventClient
+from harness.transport.gevent_client import GeventClient, GeventExchange
 from harness.transport.receiver import Cut, CutHow, Pace
 from harness.transport.timestamps import HAS_KERNEL_TIMESTAMPS
 from tests.load.run_server import HEAD, read_request
@@ -290,6 +292,37 @@ def test_a_response_before_the_request_is_read(tail: bytes) -> None:
         exchange = client(Endpoint("127.0.0.1", listener.getsockname()[1])).exchange(huge, "run")
         server.join()
     assert (exchange.ending, exchange.status, exchange.body) == (Ending.COMPLETE, 413, tail)
+
+
+@pytest.mark.parametrize(("wait_s", "responds"), [(20.0, True), (0.01, False)])
+def test_a_response_that_comes_after_sending_failed_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, wait_s: float, responds: bool
+) -> None:
+    """The server's reset may be seen before the response that it sent."""
+    failed, ended = threading.Event(), threading.Event()
+
+    def fail(*_: object) -> None:
+        failed.set()
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    def answer(listener: socket.socket) -> None:
+        sock, _ = listener.accept()
+        with sock:
+            assert failed.wait(20)
+            if responds:
+                sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            ended.wait(30)
+
+    monkeypatch.setattr(GeventExchange, "_send", fail)
+    monkeypatch.setattr("harness.transport.gevent_client.EARLY_RESPONSE_S", wait_s)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=answer, args=(listener,))
+        server.start()
+        exchange = GeventClient(Endpoint(*listener.getsockname()), PATIENT).exchange(REQUEST, "run")
+        ended.set()
+        server.join()
+    expected = (Ending.COMPLETE, 413) if responds else (Ending.RESET, None)
+    assert (exchange.ending, exchange.status) == expected
 
 
 def test_a_killed_greenlet_keeps_its_exchange() -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from harness.contract.decoding.memory import MemoryBudget
 from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
@@ -220,6 +221,7 @@ def test_on_events_may_cut() -> None:
         Ending.CUT,
         cut_detail(CutHow.RST, 2),
     )
+    assert receiver.exchange().timing.end_arrival_ns is None  # we read no end, though it had arrived
 
 
 def test_a_cut_reports_the_events_that_arrived() -> None:
@@ -332,6 +334,35 @@ def test_what_arrived_before_a_deadline_is_read_before_it_counts(reads: bool) ->
         assert receiver.ending is (Ending.COMPLETE if reads else Ending.TIMED_OUT)
 
 
+class _Endless(Receiver):
+    turns = 0
+
+    def on_readable(self) -> bool:
+        type(self).turns += 1
+        return self.turns < 1000
+
+
+def test_a_server_that_sends_without_end_does_not_keep_a_deadline_from_ending_the_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_Endless, "turns", 0)
+    receiver = new_receiver(_Endless)
+    receiver.sent(0)
+    assert receiver.time_out_if_due() == 0
+    assert (receiver.ending, _Endless.turns) == (Ending.TIMED_OUT, receiver_module._LATE_READS)
+
+
+def test_what_a_response_holds_at_its_end_counts_against_the_common_memory() -> None:
+    budget = MemoryBudget()
+    receiver = new_receiver(memory=budget)
+    with connected() as (ours, _):
+        receiver.connected(ours, None)
+        receiver.sent()
+        receiver.on_read(time.monotonic_ns(), None, HEAD + chunk(done(0)) + LAST_CHUNK)
+    assert receiver.ending is Ending.COMPLETE
+    assert budget.used_bytes >= receiver.response.log.size_bytes
+
+
 def test_a_pulse_tells_since_when_something_may_have_been_there(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000]
     monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
@@ -432,6 +463,23 @@ class _PlainTls:
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, "wrong version number")
         self.closed = data == b"close_notify"
         return b"" if self.closed else data
+
+
+class _ClosingTls(_PlainTls):
+    def decrypt(self, data: bytes) -> bytes:
+        self.closed = True
+        return data
+
+
+def test_a_close_notify_in_the_read_that_ends_the_message_does_not_move_its_end() -> None:
+    receiver = new_receiver()
+    with connected() as (ours, _):
+        receiver.connected(ours, cast("TlsSession", _ClosingTls()))
+        receiver.sent()
+        arrival_ns = time.monotonic_ns()
+        receiver.on_read(arrival_ns, None, HEAD + chunk(done(0)) + LAST_CHUNK)
+    assert receiver.ending is Ending.COMPLETE
+    assert receiver.exchange().timing.end_arrival_ns == arrival_ns
 
 
 @pytest.mark.parametrize(
