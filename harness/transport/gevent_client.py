@@ -314,6 +314,7 @@ class GeventExchange:
             poller, descriptor = Poller.for_current_hub(), sock.fileno()
             receiver.stop_watching = partial(poller.unwatch, descriptor)
             if self._pace is None:
+                receiver.hand_over_all = partial(poller.hand_over_all, descriptor)
                 poller.watch(sock, receiver)
             else:
                 poller.notify(descriptor, partial(self._read_slowly, poller, descriptor, self._pace.pause_s))

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import gevent
 
+from harness.contract.decoding.token_layout import TokenReader
 from harness.transport.pulse import PERIOD_S, Pulse
 from harness.transport.ready_sockets import MOST_BYTES, ready_sockets
 from harness.transport.timestamps import READ_BYTES, read_with_timestamp
@@ -27,7 +28,13 @@ _FEW_SOCKETS = 5
 
 
 class SocketReader(Protocol):
-    """Takes what is read from one socket. After an exception it is unwatched."""
+    """Takes what is read from one socket. After an exception it is unwatched.
+
+    token_reader: takes, when the socket is watched and from then on, each read that it can, before `on_read`.
+    """
+
+    @property
+    def token_reader(self) -> TokenReader | None: ...
 
     def on_read(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> object:
         """One read, as from read_with_timestamp."""
@@ -82,8 +89,13 @@ class Poller:
         if self._sockets is None:
             self._start(descriptor, lambda: self._read_one(sock, reader))
             return
-        self._sockets.add(sock)
+        self._sockets.add(sock, reader.token_reader)
         self._begin_to_look()
+
+    def hand_over_all(self, descriptor: int) -> None:
+        """Give the reader of this socket every read from now on, plain tokens too."""
+        if self._sockets is not None:
+            self._sockets.hand_over_all(descriptor)
 
     def notify(self, descriptor: int, on_readable: Callable[[], object]) -> None:
         """Call `on_readable`, which reads, whenever `descriptor` is readable. Ends a pause."""
@@ -150,7 +162,7 @@ class Poller:
         began_ns = self._polled_ns = time.monotonic_ns()
         readers, new = self._readers, self._new
         new.clear()
-        reads, broken, complete = self._sockets.read(self._limit_bytes)
+        reads, broken, complete, taken = self._sockets.read(self._limit_bytes)
         began_cpu_ns = time.thread_time_ns()  # of this thread only: on a busy machine, more time passes
         for descriptor, arrival_ns, lag_ns, data in reads:
             reader = readers.get(descriptor)
@@ -163,12 +175,12 @@ class Poller:
             reader = readers.get(descriptor)
             if reader is not None and descriptor not in new:
                 reader.on_broken(OSError(code, os.strerror(code)))
-        if reads:
+        if reads or taken:
             took_ns = time.thread_time_ns() - began_cpu_ns
             self._limit_bytes = next_size(self._limit_bytes, took_ns, least=READ_BYTES, most=MOST_BYTES)
         if complete:
             self.pulse.seen(began_ns)
-        return len(reads)
+        return len(reads) + taken
 
     def _read_one(self, sock: socket.socket, reader: SocketReader) -> None:
         """On systems without epoll."""

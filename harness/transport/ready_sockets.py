@@ -9,6 +9,7 @@ import select
 import socket
 import time
 
+from harness.contract.decoding.token_layout import TokenReader
 from harness.transport.timestamps import READ_BYTES, ClockOffset, read_with_timestamp
 
 try:
@@ -25,8 +26,10 @@ SocketRead = tuple[int, int, int | None, bytes]
 """Descriptor, arrival (monotonic clock, ns), lag (ns; None without a kernel timestamp), and bytes; none at the end."""
 
 
-Reads = tuple[list[SocketRead], list[tuple[int, int]], bool]
-"""What one call read; descriptor and errno of each failed read; whether it read all that had come before it."""
+Reads = tuple[list[SocketRead], list[tuple[int, int]], bool, int]
+"""What one call read and no reader of tokens took; descriptor and errno of each failed read; whether it read all that
+had come before it; how many reads the readers of tokens took.
+"""
 
 
 def reader_in_use() -> str:
@@ -50,17 +53,25 @@ class ReadySockets:
 
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
+        self._token_readers: dict[int, TokenReader] = {}
 
     def fileno(self) -> int:
         """The descriptor that is readable while any socket is."""
         return self._epoll.fileno()
 
-    def add(self, sock: socket.socket) -> None:
-        """Read this socket from now on."""
+    def add(self, sock: socket.socket, token_reader: TokenReader | None = None) -> None:
+        """Read this socket from now on. token_reader: gets each read first, and takes it if it can."""
         self._epoll.register(sock.fileno(), _READABLE)
+        if token_reader is not None:
+            self._token_readers[sock.fileno()] = token_reader
+
+    def hand_over_all(self, descriptor: int) -> None:
+        """From now on no reader of tokens takes a read of this socket."""
+        self._token_readers.pop(descriptor, None)
 
     def remove(self, descriptor: int) -> None:
         """Read it no longer. To be called before it is closed."""
+        self.hand_over_all(descriptor)
         self._epoll.unregister(descriptor)
 
     def read(self, limit_bytes: int) -> Reads:
@@ -93,6 +104,7 @@ class NativeReads(ReadySockets):
             READ_BYTES,
             ahead_ns,
             self._clock.earliest_ns(now_ns),
+            self._token_readers,
         )
 
 
@@ -103,9 +115,9 @@ class PythonReads(ReadySockets):
         super().__init__(epoll)
         self._sockets: dict[int, socket.socket] = {}
 
-    def add(self, sock: socket.socket) -> None:
+    def add(self, sock: socket.socket, token_reader: TokenReader | None = None) -> None:
         """See ReadySockets."""
-        super().add(sock)
+        super().add(sock, token_reader)
         self._sockets[sock.fileno()] = sock
 
     def remove(self, descriptor: int) -> None:
@@ -116,7 +128,7 @@ class PythonReads(ReadySockets):
     def read(self, limit_bytes: int) -> Reads:
         """See ReadySockets."""
         ready = self._epoll.poll(0, MOST_SOCKETS)
-        complete = len(ready) < MOST_SOCKETS
+        complete, taken = len(ready) < MOST_SOCKETS, 0
         reads: list[SocketRead] = []
         broken: list[tuple[int, int]] = []
         for descriptor, _ in ready:
@@ -131,8 +143,12 @@ class PythonReads(ReadySockets):
             except OSError as problem:
                 broken.append((descriptor, problem.errno or 0))
                 continue
-            reads.append((descriptor, *read))
+            token_reader = self._token_readers.get(descriptor)
+            if token_reader is not None and token_reader.take(*read):
+                taken += 1
+            else:
+                reads.append((descriptor, *read))
             limit_bytes -= len(read[2])
             if len(read[2]) == read_bytes:
                 complete = False
-        return reads, broken, complete
+        return reads, broken, complete, taken

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from harness.contract.decoding.memory import MemoryBudget
 from harness.contract.decoding.response import Response
+from harness.contract.decoding.token_layout import TokenReader
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.expectations import Budgets
 from harness.errors import LocalResourceError
@@ -45,9 +46,9 @@ class Receiver:
     read_bytes: limit per `on_readable` call, for a slow reader. on_events: called after each read that
     completed events. on_earlier_deadline: called when `next_deadline` has moved closer. stop_watching: set by the
     client, called before the socket is closed, since its descriptor may be reused at once. lag_ns: how late the event
-    loop has been so far. pulse: of the event loop.
-    memory: what the responses of this process may hold. profile: what the events mean; workflow actions by default.
-    take: records a read if it is one token after which nothing is to be done (Response.take); None if nothing does.
+    loop has been so far. pulse: of the event loop. memory: what the responses of this process may hold. profile: what
+    the events mean; workflow actions by default. token_reader: may take a read before `on_read` gets it; None if
+    nothing may. hand_over_all: set by the client, called when `on_read` needs every read.
     """
 
     __slots__ = (
@@ -80,12 +81,13 @@ class Receiver:
         "cut",
         "ending",
         "error",
+        "hand_over_all",
         "request",
         "response",
         "sent_ns",
         "started_ns",
         "stop_watching",
-        "take",
+        "token_reader",
     )
 
     def __init__(
@@ -115,7 +117,8 @@ class Receiver:
         self.response = Response(memory=memory, profile=profile)
         self._on_events = on_events
         self.stop_watching: Callable[[], object] | None = None
-        self.take: Callable[[int, int | None, bytes], bool] | None = None
+        self.hand_over_all: Callable[[], object] | None = None
+        self.token_reader: TokenReader | None = None
         self._lag_ns = lag_ns
         self._late_at_start_ns = lag_ns() if lag_ns is not None else 0
         self._late_ns = self._ended_ns = 0
@@ -141,7 +144,9 @@ class Receiver:
     def tell_of_events(self, on_events: Callable[[], None]) -> None:
         """Call `on_events` after each read that completed events, from now on."""
         self._catch_up()
-        self._on_events, self.take = on_events, None
+        self._on_events, self.token_reader = on_events, None
+        if self.hand_over_all is not None:
+            self.hand_over_all()
 
     @property
     def events_seen(self) -> int:
@@ -161,7 +166,7 @@ class Receiver:
         self._sock = sock
         self._tls = tls
         if tls is None and self.cut is None and self._on_events is None:
-            self.take = self.response.take
+            self.token_reader = self.response.token_reader
         self._segments = SegmentCount(sock)
         if is_new:
             self.connected_ns = time.monotonic_ns()
@@ -197,9 +202,6 @@ class Receiver:
 
     def on_read(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
         """Process what the poller has read (harness.transport.gevent_poller); errors as in `on_readable`."""
-        take = self.take
-        if take is not None and take(arrival_ns, lag_ns, data):
-            return
         if self.ending is not None:
             return
         try:
@@ -283,8 +285,8 @@ class Receiver:
             self._on_closed()
 
     def _catch_up(self) -> None:
-        """Know the arrival of the newest read, which `take` may have recorded."""
-        at_ns = None if self.take is None else self.response.log.last_arrival_ns
+        """Know the arrival of the newest read, which the reader of tokens may have taken."""
+        at_ns = None if self.token_reader is None else self.response.log.last_arrival_ns
         if at_ns is not None and at_ns > self._last_arrival_ns:
             self._last_arrival_ns = self._last_read_ns = at_ns
 

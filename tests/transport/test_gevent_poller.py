@@ -9,6 +9,7 @@ from collections.abc import Callable
 import gevent
 import pytest
 
+from harness.contract.decoding.token_layout import TokenReader
 from harness.transport import gevent_poller as polling
 from harness.transport import ready_sockets
 from harness.transport.gevent_poller import Poller
@@ -30,6 +31,8 @@ def poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> P
 
 class Reads:
     """Keeps what it gets. on_each: called with each read."""
+
+    token_reader: TokenReader | None = None
 
     def __init__(self, on_each: Callable[[bytes], object] = lambda _: None) -> None:
         self.data: list[bytes] = []

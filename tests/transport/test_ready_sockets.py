@@ -6,16 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.contract.decoding import token_layout
+from harness.contract.decoding.read_log import ReadLog
 from harness.transport import ready_sockets
 from harness.transport.connecting import prepare_socket
 from harness.transport.ready_sockets import NativeReads, PythonReads, ReadySockets
 from harness.transport.receiver import CutHow, close_connection
 from harness.transport.timestamps import ClockOffset, keep_kernel_timestamps_on
+from tests.contract.exchanges import chunk
 from tests.transport.readers import use_reader
 from tests.transport.servers import connected
 
 pytestmark = pytest.mark.skipif(ready_sockets.ready_sockets() is None, reason="no epoll on this system")
 MIB = 1 << 20
+TOKEN = b"data: x\n\n"
 
 
 @pytest.fixture(params=["native", "python"])
@@ -54,7 +58,7 @@ def read_all(
 
 
 def test_nothing_is_ready(sockets: ReadySockets, peers: Peers) -> None:
-    assert sockets.read(MIB) == ([], [], True)
+    assert sockets.read(MIB) == ([], [], True, 0)
 
 
 def test_each_ready_socket_is_read_with_its_timestamp(sockets: ReadySockets, peers: Peers) -> None:
@@ -62,7 +66,7 @@ def test_each_ready_socket_is_read_with_its_timestamp(sockets: ReadySockets, pee
     for number, (_, peer) in enumerate(peers[:2]):
         peer.sendall(b"%d" % number)
     time.sleep(0.02)
-    reads, broken, complete = sockets.read(MIB)
+    reads, broken, complete, _ = sockets.read(MIB)
     after_ns = time.monotonic_ns()
     assert {(descriptor, data) for descriptor, _, _, data in reads} == {
         (ours.fileno(), b"%d" % number) for number, (ours, _) in enumerate(peers[:2])
@@ -80,10 +84,59 @@ def test_a_closed_and_a_reset_connection(sockets: ReadySockets, peers: Peers) ->
     closing.shutdown(socket.SHUT_WR)
     close_connection(resetting, CutHow.RST)
     time.sleep(0.02)
-    reads, broken, complete = sockets.read(MIB)
+    reads, broken, complete, _ = sockets.read(MIB)
     assert [(descriptor, data) for descriptor, _, _, data in reads] == [(closed.fileno(), b"")]
     assert broken == [(reset.fileno(), 104)]
     assert complete
+
+
+@pytest.mark.skipif(token_layout.native_reader is None, reason="needs the native reader of tokens")
+def test_a_reader_of_tokens_takes_what_it_can(sockets: ReadySockets, peers: Peers) -> None:
+    (ours, peer), (other, other_peer), _ = peers
+    log = ReadLog()
+    reader = token_layout.token_reader(log)
+    reader.limit(1000)
+    reader.arm(token_layout.bytes_of(TOKEN), 0, 0)
+    sockets.remove(ours.fileno())
+    sockets.add(ours, reader)
+    before_ns = time.monotonic_ns()
+    for sent in (chunk(TOKEN), chunk(b"data: y\n\n"), chunk(TOKEN)):
+        peer.sendall(sent)
+        other_peer.sendall(sent)
+        time.sleep(0.02)
+        reads, broken, complete, taken = sockets.read(MIB)
+        handed_over = {descriptor: data for descriptor, _, _, data in reads}
+        mine = {} if sent == chunk(TOKEN) else {ours.fileno(): sent}
+        assert handed_over == {other.fileno(): sent, **mine}
+        assert (broken, complete, taken) == ([], True, 1 - len(mine))
+    assert [read.data for read in log] == [chunk(TOKEN)] * 2
+    for read in log:
+        assert read.lag_ns is not None
+        assert before_ns <= read.arrival_ns <= read.arrival_ns + read.lag_ns <= time.monotonic_ns()
+        assert read.lag_ns >= 20_000_000
+    assert (reader.events, reader.tokens) == (2, 0)
+    sockets.hand_over_all(ours.fileno())
+    peer.sendall(chunk(TOKEN))
+    assert [data for *_, data in read_all(sockets, 1)] == [chunk(TOKEN)]
+
+
+@pytest.mark.skipif(token_layout.native_reader is None, reason="needs the native reader of tokens")
+def test_the_reader_of_a_removed_socket_takes_nothing_of_the_next(
+    sockets: ReadySockets, peers: Peers
+) -> None:
+    """The next one may have the same descriptor."""
+    ours, peer = peers[0]
+    log = ReadLog()
+    reader = token_layout.token_reader(log)
+    reader.limit(1000)
+    reader.arm(token_layout.bytes_of(TOKEN), 0, 0)
+    sockets.remove(ours.fileno())
+    sockets.add(ours, reader)
+    sockets.remove(ours.fileno())
+    sockets.add(ours)
+    peer.sendall(chunk(TOKEN))
+    assert [data for *_, data in read_all(sockets, 1)] == [chunk(TOKEN)]
+    assert len(log) == 0
 
 
 def test_a_removed_socket_is_not_read(sockets: ReadySockets, peers: Peers) -> None:
@@ -108,7 +161,7 @@ def test_bytes_beyond_the_limit_stay_for_the_next_call(
     received = dict.fromkeys((ours.fileno() for ours, _ in peers), b"")
     calls_that_left_some = 0
     while any(data != sent for data in received.values()):
-        reads, _, complete = sockets.read(limit_bytes)
+        reads, _, complete, _ = sockets.read(limit_bytes)
         assert sum(len(data) for *_, data in reads) <= limit_bytes
         calls_that_left_some += not complete
         assert reads

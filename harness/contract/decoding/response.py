@@ -26,7 +26,7 @@ from harness.contract.decoding.limits import (
 from harness.contract.decoding.memory import DEFAULT_BUDGET, MemoryBudget, MemoryShare
 from harness.contract.decoding.profile_decoder import ProfileDecoder, has_fast_path
 from harness.contract.decoding.read_log import Read, ReadLog
-from harness.contract.decoding.token_layout import NO_READER, token_reader
+from harness.contract.decoding.token_layout import NO_READER, TokenReader, token_reader
 from harness.profiles.library import default_profile
 from harness.profiles.profile import WORKFLOW_ACTIONS, Profile
 from harness.profiles.run_event import RunEvent
@@ -130,6 +130,11 @@ class Response:
             response.end_of_connection()
         response.close()
         return response
+
+    @property
+    def token_reader(self) -> TokenReader | None:
+        """The native reader of its tokens; None if it has none. A read that it took needs no `feed`."""
+        return None if self._reader is NO_READER else self._reader
 
     @property
     def head(self) -> ResponseHead | None:

@@ -6,7 +6,8 @@
 
    It decides nothing: whatever is not certainly a plain token with a greater id is left to the decoders in Python, which
    do without it where it was not compiled; the same tests run on both. It calls no other code, and keeps nothing but
-   the counts of one stream. CPython's limited API: one build works with every version from 3.11 on. */
+   the counts of one stream. batch_reader.c calls `take_read` for what it has read, without an object for each read.
+   CPython's limited API: one build works with every version from 3.11 on. */
 
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -228,6 +229,31 @@ static int64_t last_arrival(const Reader *reader) {
     return arrival;
 }
 
+static PyTypeObject *reader_type;
+
+/* Takes a read; lag: -1 without a kernel timestamp. 1: it was taken, 0: it was not, -1: with an exception. */
+static int take_read(PyObject *reader, int64_t arrival, int64_t lag, const char *data, Py_ssize_t size) {
+    if (Py_TYPE(reader) != reader_type)
+        return 0;
+    Reader *self = (Reader *)reader;
+    if (!self->layout)
+        return 0;
+    Record record = {.arrival = arrival, .lag = lag, .size = (uint32_t)size};
+    Place start = (Place)data, end = start + size;
+    Position last = self->last;
+    long long events = 0, tokens = 0;
+    if (after_chunk(self->layout, start, end, &last, &events, &tokens) != end || events != 1 ||
+        PyByteArray_Size(self->data) + size > self->limit || arrival < last_arrival(self))
+        return 0;
+    record.tokens = (uint32_t)tokens;
+    if (append(self->data, data, size) < 0 || append(self->numbers, &record, sizeof record) < 0)
+        return -1;
+    self->last = last;
+    self->events += events;
+    self->tokens += tokens;
+    return 1;
+}
+
 static PyObject *take(Reader *self, PyObject *const *arguments, Py_ssize_t count) {
     char *data;
     Py_ssize_t size;
@@ -235,28 +261,13 @@ static PyObject *take(Reader *self, PyObject *const *arguments, Py_ssize_t count
         PyErr_SetString(PyExc_TypeError, "take(arrival_ns, lag_ns, data)");
         return NULL;
     }
-    if (!self->layout)
-        Py_RETURN_FALSE;
-    Record record = {.lag = -1};
-    record.arrival = PyLong_AsLongLong(arguments[0]);
+    int64_t arrival = PyLong_AsLongLong(arguments[0]), lag = -1;
     if (arguments[1] != Py_None)
-        record.lag = PyLong_AsLongLong(arguments[1]);
+        lag = PyLong_AsLongLong(arguments[1]);
     if (PyErr_Occurred() || PyBytes_AsStringAndSize(arguments[2], &data, &size) < 0)
         return NULL;
-    Place start = (Place)data, end = start + size;
-    Position last = self->last;
-    long long events = 0, tokens = 0;
-    if (after_chunk(self->layout, start, end, &last, &events, &tokens) != end || events != 1 ||
-        PyByteArray_Size(self->data) + size > self->limit || record.arrival < last_arrival(self))
-        Py_RETURN_FALSE;
-    record.size = (uint32_t)size;
-    record.tokens = (uint32_t)tokens;
-    if (append(self->data, data, size) < 0 || append(self->numbers, &record, sizeof record) < 0)
-        return NULL;
-    self->last = last;
-    self->events += events;
-    self->tokens += tokens;
-    Py_RETURN_TRUE;
+    int taken = take_read((PyObject *)self, arrival, lag, data, size);
+    return taken < 0 ? NULL : PyBool_FromLong(taken);
 }
 
 static PyObject *count_chunks(Reader *self, PyObject *const *arguments, Py_ssize_t count) {
@@ -378,8 +389,12 @@ static PyType_Spec type_spec = {
 
 static int execute(PyObject *module) {
     PyObject *type = PyType_FromModuleAndSpec(module, &type_spec, NULL);
-    int result = type ? PyModule_AddObjectRef(module, "TokenReader", type) : -1;
-    Py_XDECREF(type);
+    PyObject *function = PyCapsule_New((void *)take_read, "take_read", NULL);
+    int result = type && function ? PyModule_AddObjectRef(module, "TokenReader", type) : -1;
+    if (result == 0)
+        result = PyModule_AddObjectRef(module, "take_read", function);
+    Py_XDECREF(function);
+    reader_type = (PyTypeObject *)type; /* for as long as the process lives */
     return result;
 }
 
