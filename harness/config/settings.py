@@ -93,7 +93,10 @@ def _are_header_fields(fields: dict[str, SecretStr]) -> dict[str, SecretStr]:
         if not FIELD_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not the name of a header field")
         if not re.fullmatch(r"[\t\x20-\x7e]*", value.get_secret_value()):
-            raise ValueError(f"the value of {name} contains a line break or another control character")
+            what = "a line break or another control character"
+            if not value.get_secret_value().isascii():
+                what = "a character that is not ASCII"
+            raise ValueError(f"the value of {name} contains {what}")
     return fields
 
 
