@@ -239,6 +239,18 @@ def test_a_very_large_compressed_body_is_not_searched_and_not_kept(monkeypatch: 
     assert body[10:20] not in b"".join(read.data for read in masked.reads)
 
 
+@pytest.mark.parametrize("names", [("content", "content"), ("a", "b")])
+def test_a_token_is_masked_that_two_long_strings_share(names: tuple[str, str]) -> None:
+    """Of long strings only what is near a join is searched once more."""
+    long = "y" * 20_000
+    values = {names[0]: long + HALVES[0]}, {names[1]: HALVES[1] + long}
+    data = b"".join(frame(value, f"{number}-0") for number, value in enumerate(values))
+    masked = Redactor([TOKEN]).bytes(data)
+    assert len(masked) == len(data)
+    assert not any(half.encode() in masked for half in HALVES)
+    assert masked.count(b"y") >= 40_000
+
+
 def test_the_copy_of_a_packed_response_is_packed() -> None:
     """A suite may need a hundred such copies at a time: of large bodies they took 800 MB."""
     one = scripted((0, head(200, STREAM) + content(TOKEN + "x" * 5000)))
