@@ -90,15 +90,21 @@ def test_a_closed_and_a_reset_connection(sockets: ReadySockets, peers: Peers) ->
     assert complete
 
 
-@pytest.mark.skipif(token_layout.native_reader is None, reason="needs the native reader of tokens")
-def test_a_reader_of_tokens_takes_what_it_can(sockets: ReadySockets, peers: Peers) -> None:
-    (ours, peer), (other, other_peer), _ = peers
+def with_token_reader(sockets: ReadySockets, ours: socket.socket) -> tuple[token_layout.TokenReader, ReadLog]:
+    """Add the socket again, with a reader of TOKEN and the log to which it adds."""
     log = ReadLog()
     reader = token_layout.token_reader(log)
     reader.limit(1000)
     reader.arm(token_layout.bytes_of(TOKEN), 0, 0)
     sockets.remove(ours.fileno())
     sockets.add(ours, reader)
+    return reader, log
+
+
+@pytest.mark.skipif(token_layout.native_reader is None, reason="needs the native reader of tokens")
+def test_a_reader_of_tokens_takes_what_it_can(sockets: ReadySockets, peers: Peers) -> None:
+    (ours, peer), (other, other_peer), _ = peers
+    reader, log = with_token_reader(sockets, ours)
     before_ns = time.monotonic_ns()
     for sent in (chunk(TOKEN), chunk(b"data: y\n\n"), chunk(TOKEN)):
         peer.sendall(sent)
@@ -126,12 +132,7 @@ def test_the_reader_of_a_removed_socket_takes_nothing_of_the_next(
 ) -> None:
     """The next one may have the same descriptor."""
     ours, peer = peers[0]
-    log = ReadLog()
-    reader = token_layout.token_reader(log)
-    reader.limit(1000)
-    reader.arm(token_layout.bytes_of(TOKEN), 0, 0)
-    sockets.remove(ours.fileno())
-    sockets.add(ours, reader)
+    _, log = with_token_reader(sockets, ours)
     sockets.remove(ours.fileno())
     sockets.add(ours)
     peer.sendall(chunk(TOKEN))
