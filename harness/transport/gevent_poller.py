@@ -30,7 +30,7 @@ _FEW_SOCKETS = 5
 class SocketReader(Protocol):
     """Takes what is read from one socket. After an exception it is unwatched.
 
-    token_reader: takes, when the socket is watched and from then on, each read that it can, before `on_read`.
+    token_reader: gets each read before `on_read`, and takes it if it can. Read once, when the socket is watched.
     """
 
     @property

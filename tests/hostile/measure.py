@@ -39,18 +39,19 @@ class Run:
     """What came of one command. peak_mb: of all its processes together. files_mb: what it wrote.
 
     load: runnable processes per core when it ended (the minute's average). sources: a digest of what was measured.
+    code, files_mb and load are None for the runs of which only a page was left.
     """
 
     behaviour: str
     command: str
-    code: int
+    code: int | None
     seconds: float
     peak_mb: float
-    files_mb: float
+    files_mb: float | None
     output: str
     outcome: str
     problem: str
-    load: float = 0.0
+    load: float | None = 0.0
     sources: str = ""
 
     @property

@@ -31,5 +31,5 @@ assert session.flush_results() == folder / "results.sqlite", session.flush_resul
 
 
 def test_a_results_file_is_offered_when_it_is_one(tmp_path: Path) -> None:
-    """The page asks for the report while the file is opened: an empty one is no results file."""
+    """A user may ask for the report while the file is created: until it has tables, there is none."""
     subprocess.run([sys.executable, "-c", OFFERED, str(tmp_path)], check=True, timeout=100)
