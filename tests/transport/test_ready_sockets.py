@@ -13,6 +13,7 @@ from harness.transport.connecting import prepare_socket
 from harness.transport.ready_sockets import NativeReads, PythonReads, ReadySockets
 from harness.transport.receiver import CutHow, close_connection
 from harness.transport.timestamps import ClockOffset, keep_kernel_timestamps_on
+from tests.contract.decoding.token_readers import token_reader_in_use
 from tests.contract.exchanges import chunk
 from tests.transport.readers import use_reader
 from tests.transport.servers import connected
@@ -40,6 +41,12 @@ def peers(sockets: ReadySockets) -> Iterator[list[tuple[socket.socket, socket.so
             prepare_socket(ours)
             sockets.add(ours)
         yield [one, two, three]
+
+
+@pytest.fixture
+def native_token_reader() -> Iterator[None]:
+    with token_reader_in_use("native"):
+        yield
 
 
 Peers = list[tuple[socket.socket, socket.socket]]
@@ -101,7 +108,7 @@ def with_token_reader(sockets: ReadySockets, ours: socket.socket) -> tuple[token
     return reader, log
 
 
-@pytest.mark.skipif(token_layout.native_reader is None, reason="needs the native reader of tokens")
+@pytest.mark.usefixtures("native_token_reader")
 def test_a_reader_of_tokens_takes_what_it_can(sockets: ReadySockets, peers: Peers) -> None:
     (ours, peer), (other, other_peer), _ = peers
     reader, log = with_token_reader(sockets, ours)
@@ -126,7 +133,7 @@ def test_a_reader_of_tokens_takes_what_it_can(sockets: ReadySockets, peers: Peer
     assert [data for *_, data in read_all(sockets, 1)] == [chunk(TOKEN)]
 
 
-@pytest.mark.skipif(token_layout.native_reader is None, reason="needs the native reader of tokens")
+@pytest.mark.usefixtures("native_token_reader")
 def test_the_reader_of_a_removed_socket_takes_nothing_of_the_next(
     sockets: ReadySockets, peers: Peers
 ) -> None:
