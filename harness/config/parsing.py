@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -51,7 +52,8 @@ def parse_duration_s(value: Any) -> Any:
             raise ValueError(f"{value!r} is not a duration; write seconds, or a number with ms, s, m or h")
         return _not_too_long_s(float(match[1]) * _UNIT_S[match[2]], value.strip())
     if is_number(value) and value > LONGEST_S:
-        return _not_too_long_s(value, f"{value:.10g} s")
+        number = Decimal(value) if isinstance(value, int) else value  # which may be too large for a float
+        return _not_too_long_s(value, f"{number:.10g} s")
     return value
 
 

@@ -4,11 +4,13 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from harness.config.load_settings import LoadSettings, parse_journeys
 from harness.config.parsing import Seconds, parse_duration_s, parse_ramp, parse_spike, parse_steps
@@ -324,6 +326,10 @@ def test_an_unknown_variable_names_the_nearest(
         ("target = 3\n", "setting 'target': "),
         ("[target]\nactions = []\n", "setting 'target.actions': "),
         ("[objectives]\nttft_p95_ms = -1\n", "objective ttft_p95_ms: the limit must be a number >= 0"),
+        (
+            f"[load]\nduration = {10**400}\n",
+            "setting 'load.duration': 1.000000000e+400 s is longer than 7 days",
+        ),
         ("[target\n", "the settings file harness.toml is not valid TOML: "),
         ("a = 1\na = 2\n", "the settings file harness.toml is not valid TOML: "),
     ],
@@ -331,6 +337,25 @@ def test_an_unknown_variable_names_the_nearest(
 def test_a_bad_value_is_named_with_its_place(text: str, message: str) -> None:
     toml(text)
     assert message in sentence()
+
+
+def _settings(model: type[BaseModel], *path: str) -> Iterator[tuple[str, ...]]:
+    """The path of each setting, and of each table of settings."""
+    for name, field in model.model_fields.items():
+        yield (*path, name)
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _settings(kind, *path, name)
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=".".join(path)) for path in _settings(Settings)])
+def test_no_number_makes_a_setting_raise_anything_but_a_sentence(path: tuple[str, ...]) -> None:
+    """An integer of 400 digits is too large for a float, and Python raises OverflowError where it needs one."""
+    *tables, name = path
+    for value in (10**400, -(10**400), f'"{10**400}"', f'"{10**400}s"', "inf", "-inf", "nan"):
+        toml(f"[{'.'.join(tables)}]\n{name} = {value}\n" if tables else f"{name} = {value}\n")
+        with suppress(SettingsError):
+            load_settings()
 
 
 def test_the_first_replica_is_the_target_if_no_other_is_set() -> None:
