@@ -46,7 +46,7 @@ def write_report(
     The same results give the same page. Raises ResultsError when the results file is missing or not a results
     file, and FileWriteError when the page cannot be written.
     """
-    with Results(results_path) as results:
+    with Results(results_path) as results, results.snapshot():
         html = render(page(results, gate))
     return _write(html, out_path)
 

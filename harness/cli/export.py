@@ -43,7 +43,7 @@ def export(results: Path, format_name: str, out: Path | None) -> None:
 
     if format_name == "parquet" and out is None:
         raise SettingsError("Parquet is a binary format; name a file with --out FILE")
-    with Results(results_file(results)) as opened:
+    with Results(results_file(results)) as opened, opened.snapshot():
         if format_name in _METRIC_FORMATS:
             _export_metrics(opened, format_name, out)
         else:

@@ -57,6 +57,7 @@ def evaluate_results(
     """
     with ExitStack() as stack:
         results, *repeats = [stack.enter_context(Results(path)) for path in paths]
+        stack.enter_context(results.snapshot())  # the test may be running
         files = [] if baseline is None else baseline_files(baseline)
         before = [stack.enter_context(Results(file)) for file in files]
         try:

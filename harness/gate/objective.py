@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -65,10 +66,10 @@ class Objective:
         if key not in KEYS:
             closest = get_close_matches(key.lower(), KEYS, n=1, cutoff=0)[0]
             raise ValueError(f"unknown objective {key!r}; did you mean {closest!r}?")
-        if not is_number(limit) or not limit >= 0:
+        if not is_number(limit) or not 0 <= limit < math.inf:
             raise ValueError(f"objective {key}: the limit must be a number >= 0, not {limit!r}")
-        if limit > sys.float_info.max:  # infinite, or an integer too large for a float
-            raise ValueError(f"objective {key}: the limit must be a finite number below 1e308")
+        if limit > sys.float_info.max:  # an integer that is too large for a float
+            raise ValueError(f"objective {key}: the limit must be below 1e308")
         if key in SHARES and limit > 1:
             raise ValueError(
                 f"objective {key}: the limit is a share of the {_SHARE_OF[key]}, from 0 to 1, not {limit!r}"

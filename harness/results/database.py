@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,18 @@ class ResultsDatabase:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """In the block, every query sees the state that the first one sees. Raises ResultsError."""
+        try:
+            self._db.execute("BEGIN")
+        except SQLITE_PROBLEMS as problem:
+            raise self._unreadable(problem) from None
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
 
     def rows(self, query: str, *parameters: SqlValue) -> Iterator[Row]:
         """The rows of a query, whose parameters are ?1, ?2 and so on. Raises ResultsError.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,8 +66,8 @@ _STREAM_VALUES = ", ".join(STREAM_COLUMNS)
 class Results:
     """A results file, read-only, also while its writer is at work or after it was killed. A context manager.
 
-    Methods read the current state of the file; sums are cached until another process changes it. `part`: which
-    seconds of the load, by default those that count.
+    Methods read the current state of the file, in a `snapshot` that of its first query; sums are cached until another
+    process changes it. `part`: which seconds of the load, by default those that count.
 
     Methods and constructor raise ResultsError if the file is missing, is not a results file, has a different
     schema version, or is damaged.
@@ -91,6 +91,13 @@ class Results:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """A block in which all answers fit together, also while the test is running. Not to be nested.
+
+        Otherwise an answer may have seconds of a running test that an earlier one did not know.
+        """
+        return self._database.snapshot()
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from harness.contract.requirements import CATALOGUE
 from harness.load.stats.violation_evidence import excerpts
 from harness.reports.heatmap import RAMPS
 from harness.reports.html import TEMPLATES, write_report
+from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.records import CheckRecord, StreamRecord
 from harness.results.schema import ResultsError
@@ -50,6 +51,28 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         return _html(tmp_path_factory.mktemp("sample"), SAMPLES[name])
 
     return made
+
+
+def test_the_report_of_a_running_test_shows_one_moment_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test goes on while its report is made: a chart had a value in a second after its last one (IndexError)."""
+    path = samples.full(tmp_path / "results.sqlite")
+    by_second = Results.histograms_by_second
+    with ResultsWriter(path) as writer:
+        writer.commit()
+        alone = write_report(path, tmp_path / "alone.html").read_text(encoding="utf-8")
+
+        def after_another_second(results: Results, metric: str, *rest: object, **more: object) -> object:
+            histogram = Histogram()
+            histogram.record(300.0)
+            writer.add_histogram(metric, "fresh", 4_000_000_000, "worker-0", histogram)
+            writer.commit()
+            return by_second(results, metric, *rest, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Results, "histograms_by_second", after_another_second)
+        page = write_report(path, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page == alone
 
 
 @pytest.mark.parametrize("name", SAMPLES)

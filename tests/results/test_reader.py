@@ -287,6 +287,29 @@ def test_histograms_read_in_batches_equal_those_read_one_by_one(path, monkeypatc
         assert results.histograms_by_second("duration_ms") == {}
 
 
+def test_a_snapshot_shows_one_state_of_a_file_that_changes(path):
+    with ResultsWriter(path) as writer, Results(path) as results:
+        writer.add_ledger("w", 1, "fresh", "done", 5)
+        writer.set_manifest(state="running")
+        writer.commit()
+        with results.snapshot():
+            assert results.manifest["state"] == "running"  # what the first query sees, all others see
+            writer.add_ledger("w", 2, "fresh", "done", 2)
+            writer.add_histogram("ttft_ms", "fresh", 2, "w", of(1.0))
+            writer.set_manifest(state="finished")
+            writer.commit()
+            assert (results.ledger()["done"], results.metrics(), results.manifest["state"]) == (
+                5,
+                [],
+                "running",
+            )
+        assert (results.ledger()["done"], results.metrics(), results.manifest["state"]) == (
+            7,
+            ["ttft_ms"],
+            "finished",
+        )
+
+
 def test_cached_answers_are_dropped_when_the_file_changes(path):
     with ResultsWriter(path) as writer, Results(path) as results:
         writer.add_ledger("w", 1, "fresh", "done", 5)
