@@ -2,9 +2,10 @@
 
     python -m scripts.write_robustness [--run [--jobs N] [--again] [PART OF A NAME ...]]
 
-Without --run it only writes the page. With it, it first runs what is left, what did not hold, and what took long: without names of all
-behaviours, otherwise of those whose name contains one of them, and the page says how many. Each run is kept in
-tests/hostile/kept_runs.jsonl at its end; commit that file with the page, or the hours are lost with the machine.
+Without --run it only writes the page. With it, it first runs what is left, what did not hold, and what took long:
+without names of all behaviours, otherwise of those whose name contains one of them, and the page says how many. Each
+run is kept in tests/hostile/kept_runs.jsonl at its end; commit that file with the page, or the hours are lost with the
+machine.
 """
 
 from __future__ import annotations

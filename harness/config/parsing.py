@@ -16,7 +16,7 @@ from pydantic import (
     Field,
 )
 
-from harness.booleans import NumbersAreNotBooleans, is_number
+from harness.booleans import NumbersAreNotBooleans, is_number, is_whole_number
 from harness.formatting import shortened
 
 _SECRET_PARAMETER = re.compile(
@@ -52,7 +52,7 @@ def parse_duration_s(value: Any) -> Any:
             raise ValueError(f"{value!r} is not a duration; write seconds, or a number with ms, s, m or h")
         return _not_too_long_s(float(match[1]) * _UNIT_S[match[2]], value.strip())
     if is_number(value) and value > LONGEST_S:
-        number = Decimal(value) if isinstance(value, int) else value  # which may be too large for a float
+        number = Decimal(value) if is_whole_number(value) else value  # which may be too large for a float
         return _not_too_long_s(value, f"{number:.10g} s")
     return value
 
