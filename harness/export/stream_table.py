@@ -120,8 +120,7 @@ _BEFORE, _AFTER = (
 class StreamTable:
     """The streams of a results file as table rows. Raises ResultsError.
 
-    results: of a running test in a snapshot, since `kept`, `seen` and the weights must fit the rows.
-
+    results: while the test is running, in a snapshot, or the rows would not match `kept`, `seen` and the weights.
     kept: number of rows. seen: number of streams in the test.
     """
 

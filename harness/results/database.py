@@ -39,7 +39,7 @@ class ResultsDatabase:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """In the block, every query sees the state that the first one sees. Raises ResultsError."""
+        """A block in which every query sees the state that the first one saw. Raises ResultsError."""
         try:
             self._db.execute("BEGIN")
         except SQLITE_PROBLEMS as problem:
@@ -47,7 +47,8 @@ class ResultsDatabase:
         try:
             yield
         finally:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite ends it itself after some errors
+                self._db.execute("ROLLBACK")
 
     def rows(self, query: str, *parameters: SqlValue) -> Iterator[Row]:
         """The rows of a query, whose parameters are ?1, ?2 and so on. Raises ResultsError.

@@ -66,8 +66,8 @@ _STREAM_VALUES = ", ".join(STREAM_COLUMNS)
 class Results:
     """A results file, read-only, also while its writer is at work or after it was killed. A context manager.
 
-    Methods read the current state of the file, in a `snapshot` that of its first query; sums are cached until another
-    process changes it. `part`: which seconds of the load, by default those that count.
+    Methods read the current state of the file, or that of a `snapshot`; sums are cached until another process changes
+    it. `part`: which seconds of the load, by default those that count.
 
     Methods and constructor raise ResultsError if the file is missing, is not a results file, has a different
     schema version, or is damaged.
@@ -93,9 +93,10 @@ class Results:
         self._database.close()
 
     def snapshot(self) -> AbstractContextManager[None]:
-        """A block in which all answers fit together, also while the test is running. Not to be nested.
+        """A block in which all methods read one state of the file, the one that the first of them read.
 
-        Otherwise an answer may have seconds of a running test that an earlier one did not know.
+        Without it, methods called one after the other may disagree while the test is running. Do not nest it. While it
+        lasts, no test can begin to write to a finished file; it waits for up to 30 s.
         """
         return self._database.snapshot()
 

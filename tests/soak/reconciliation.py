@@ -66,7 +66,10 @@ def reconcile(
     for key, count in more_counted.items():
         times = sorted(at for at, counted_key in requests if counted_key == key)[-count:]
         if not all(_before_a_kill(at, worker_kills) for at in times):
-            unexplained.append(f"the server counted {count} requests more with the key {key}, at {times}")
+            unexplained.append(
+                f"the server counted {count} requests more with the key {key}, at {times}; workers were killed at "
+                f"{list(worker_kills)}"
+            )
     for key, count in more_sent.items():
         ended = [
             row

@@ -99,11 +99,6 @@ class LateIndex(Fault):
         """Whether a request of the same crowd has started the run."""
         return self._started_in.get(run) is crowd
 
-    def in_crowd(self) -> bool:
-        """Whether this request has come together with enough others."""
-        crowd = _CROWD.get()
-        return crowd is not None and crowd.most >= self.too_many
-
     def overlooks(self, run: Run, submission: Submission) -> bool:  # noqa: ARG002 - each fault adds its own
         """Whether a request overlooks the run that another one of its crowd has started."""
         return False
