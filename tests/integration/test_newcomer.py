@@ -23,7 +23,8 @@ def checked(folder: Path, base_url: str, *options: str, code: int = 0) -> dict[s
         assert results.ledger().adds_up, done.stdout
         verdicts = {check.id: check.verdict for check in results.checks()}
     summary = json.loads((folder / "out" / "summary.json").read_text())
-    assert summary["metrics"]["ttft_ms"]["count"] > 0, done.stdout
+    # Not TTFT: on a busy machine a few streams start, and by chance none of a journey that has it.
+    assert summary["metrics"]["head_ms"]["count"] > 0, done.stdout
     assert done.returncode == code, done.stdout
     return verdicts
 
