@@ -11,7 +11,7 @@ from dataclasses import replace
 from harness.reference.faults.base import Fault
 from harness.reference.server import running
 from tests.reference.cancel_checks import cancel
-from tests.reference.checks import LONG, TERMINAL, check, long_run, post, whole
+from tests.reference.checks import LONG, TERMINAL, begun_run, check, long_run, post, whole
 from tests.reference.support import Answer, Client, body
 
 LAST_EVENT_IDS = 8
@@ -40,7 +40,7 @@ async def joins(client: Client) -> None:
 @check("replica.terminal-race")
 async def terminal_race(client: Client) -> None:
     async def late(wait_s: float) -> None:
-        first = await long_run(client, key=f"late {wait_s}", started=wait_s)
+        first = await begun_run(client, key=f"late {wait_s}", started=wait_s)
         second = await post(client.other, body(LONG), key=f"late {wait_s}")
         assert second.sequence == (await first).sequence
 
